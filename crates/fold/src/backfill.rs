@@ -1,0 +1,120 @@
+//! A new or edited definition over history while live events go on (B12, B14; audiences.md 2.6).
+//!
+//! A profile's blob says for which catalogue it is complete. Whoever touches a profile that is behind (a message, a
+//! timer, a merge) first brings it up to date: replays what the new primitives count, looks at the definitions as of
+//! the cut-over, then lets its timers run forward. A scanner in the gaps touches all the others.
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::memory::{Backfill, CATALOGUE, compile};
+use crate::report::Happening;
+use crate::touch::Touch;
+use crate::view::PlainTraits;
+use onefold_log::Entry;
+use onefold_store::{Direction, KeyRange, Table};
+use onefold_types::effect::Cause;
+use onefold_types::{Identifier, ProfileHandle};
+use std::sync::Arc;
+
+impl Batch<'_> {
+    /// A catalogue record: the definitions change here, for every profile at once.
+    pub(crate) fn fold_catalogue(&mut self, entry: &Entry, json: &[u8]) -> Result<(), Error> {
+        let next = match compile(json) {
+            Ok(next) => next,
+            // The admin API compiled it before it was appended: only another version of Onefold gets here.
+            Err(error) => {
+                tracing::error!(position = %entry.position, %error, "a catalogue in the log was not taken over");
+                return Ok(());
+            }
+        };
+        if next.catalogue.version.0 != self.compiled.catalogue.version.0 + 1 {
+            // Two operators applied at once: the first in the log wins, the second is told so.
+            self.report.note(Happening::Quarantined { code: "stale_catalogue".to_owned() });
+            return Ok(());
+        }
+        // One backfill at a time: what is left of the last one is done now.
+        while self.memory.backfill.is_some() {
+            self.backfill_some(usize::MAX)?;
+        }
+        let next = Arc::new(next);
+        self.txn.put(Table::Meta, CATALOGUE.to_vec(), json.to_vec());
+        let end = self.memory.counters.next_profile;
+        let backfill = Backfill { version: next.catalogue.version.0, cut: self.now, next: 0, end };
+        self.memory.compiled = next.clone();
+        self.compiled = next;
+        self.save_backfill((end > 0).then_some(backfill))
+    }
+
+    /// Brings up to date whoever owns one of `ids`, before a message touches them.
+    pub(crate) fn catch_up_owners(&mut self, ids: &[Identifier]) -> Result<(), Error> {
+        for id in ids {
+            let key = (id.id_type.clone(), id.value.clone());
+            let Some(node) = self.memory.idents.get(self.txn.as_ref(), &key)? else { continue };
+            let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &node.0)? else { continue };
+            self.catch_up(node.cluster)?;
+        }
+        Ok(())
+    }
+
+    /// Brings one profile up to date with the catalogue in force.
+    pub(crate) fn catch_up(&mut self, handle: ProfileHandle) -> Result<(), Error> {
+        let Some(backfill) = self.memory.backfill.clone() else { return Ok(()) };
+        let Some(known) = self.memory.profiles.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
+        if known.catalogue >= backfill.version || self.touched.get(&handle).is_some_and(|touch| touch.rebuild)
+        {
+            return Ok(());
+        }
+        drop(known);
+        let Some(mut profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? else { return Ok(()) };
+        let compiled = self.compiled.clone();
+        let mut touch = Touch::default();
+        let old_members = profile.state.members().to_vec();
+        let new = compiled.plan.added_since(&profile.state);
+        compiled.plan.prune(&mut profile.state);
+        for audience in old_members.iter().filter(|audience| !profile.state.members().contains(audience)) {
+            self.count_member(*audience, handle, -1);
+        }
+        if !new.is_empty() {
+            self.replay_new(handle, &mut profile, &mut touch, &new)?;
+        }
+        compiled.plan.complete(&mut profile.state);
+        profile.catalogue = backfill.version;
+        compiled.plan.touch_everything(&mut touch.primitives);
+        let at_cut = compiled.plan.settle(
+            &mut profile.state,
+            &mut touch.primitives,
+            &PlainTraits(&profile.traits),
+            backfill.cut,
+        );
+        let since = compiled.plan.run_timers(&mut profile.state, &PlainTraits(&profile.traits), self.now);
+        if !(at_cut.is_empty() && since.is_empty())
+            && let Some(who) = self.who(handle)?
+        {
+            self.send_flips(handle, &mut profile, &who, at_cut, &Cause::Definition)?;
+            self.send_flips(handle, &mut profile, &who, since, &Cause::Time)?;
+        }
+        self.rearm(handle, &mut profile)?;
+        self.memory.profiles.put(handle, profile);
+        Ok(())
+    }
+
+    /// Brings up to `count` further profiles up to date.
+    pub(crate) fn backfill_some(&mut self, count: usize) -> Result<(), Error> {
+        let Some(mut backfill) = self.memory.backfill.clone() else { return Ok(()) };
+        let mut handles = Vec::new();
+        let range =
+            KeyRange::between(crate::rows::number_key(backfill.next), crate::rows::number_key(backfill.end));
+        let limit = count.min(4_096);
+        self.txn.scan(Table::Profile, &range, Direction::Forward, &mut |key, _| {
+            handles.push(crate::rows::number_from("prof", key));
+            handles.len() < limit
+        })?;
+        let done = handles.len() < limit;
+        for handle in handles {
+            let handle = handle?;
+            self.catch_up(ProfileHandle(handle))?;
+            backfill.next = handle + 1;
+        }
+        self.save_backfill((!done).then_some(backfill))
+    }
+}

@@ -1,0 +1,171 @@
+//! One batch of records → one transaction → effects.
+//!
+//! **ATOM:** state, outbox rows, position and engine time of a batch commit together.
+//! **BOUND:** before a record received at `rt` is folded, every timer due before `rt` has fired, in order; a timer due
+//! at `rt` fires together with the first record of that profile at `rt`, or when the log's time is past it.
+
+use crate::catalogue::Compiled;
+use crate::error::Error;
+use crate::memory::{Backfill, Memory, backfill_key, counters_key, name_key};
+use crate::report::Report;
+use crate::rows;
+use crate::touch::Touch;
+use onefold_identity::graph::Cluster;
+use onefold_log::{Entry, Log, Record};
+use onefold_store::{Progress, Table, Txn};
+use onefold_types::{EventRef, MessageType, NameId, Position, ProfileHandle, Timestamp};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// What a batch is folded with that is not state.
+pub(crate) struct Setting<'a> {
+    pub(crate) log: &'a dyn Log,
+    pub(crate) partition: u32,
+    /// Keys profile ids and message-id hashes, so that neither can be guessed.
+    pub(crate) secret: &'a [u8; 32],
+    /// Quarantined items kept.
+    pub(crate) quarantine_cap: u64,
+    /// Timers that one batch fires at most.
+    pub(crate) timers_max: usize,
+}
+
+/// A batch in the making.
+pub(crate) struct Batch<'a> {
+    pub(crate) txn: Box<dyn Txn + 'a>,
+    pub(crate) memory: &'a mut Memory,
+    pub(crate) setting: &'a Setting<'a>,
+    pub(crate) compiled: Arc<Compiled>,
+    /// The instant that is being folded.
+    pub(crate) now: Timestamp,
+    /// Profiles that the current instant touched, in order of handle.
+    pub(crate) touched: BTreeMap<ProfileHandle, Touch>,
+    /// Clusters that the current step removed: who they were.
+    pub(crate) removed: HashMap<ProfileHandle, Arc<Cluster>>,
+    pub(crate) report: Report,
+    pub(crate) timers_left: usize,
+    /// A backfill went on, or ended.
+    pub(crate) backfilled: bool,
+    /// The record read last from the log, so that neighbours in one record are read once.
+    pub(crate) last_read: Option<Arc<Entry>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(
+        txn: Box<dyn Txn + 'a>,
+        memory: &'a mut Memory,
+        setting: &'a Setting<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let compiled = memory.compiled.clone();
+        let timers_left = setting.timers_max;
+        Self {
+            txn,
+            memory,
+            setting,
+            compiled,
+            now,
+            touched: BTreeMap::new(),
+            removed: HashMap::new(),
+            report: Report::default(),
+            timers_left,
+            backfilled: false,
+            last_read: None,
+        }
+    }
+
+    /// Folds one record; `false` if the batch's share of timers ran out first: then nothing of the record is folded.
+    pub(crate) fn fold(&mut self, entry: &Entry) -> Result<bool, Error> {
+        if !self.fire_timers(entry.rt)? {
+            return Ok(false);
+        }
+        self.now = self.now.max(entry.rt);
+        match onefold_log::record::kind(&entry.payload).map_err(|e| record_error(entry, &e))? {
+            onefold_log::record::Kind::Messages => self.fold_messages(entry)?,
+            onefold_log::record::Kind::Redacted => {}
+            _ => match Record::decode(&entry.payload).map_err(|e| record_error(entry, &e))? {
+                Record::Rejected(items) => self.fold_rejected(entry, &items)?,
+                Record::Catalogue(json) => self.fold_catalogue(entry, &json)?,
+                Record::Decision(json) => self.fold_decision(entry, &json)?,
+                Record::Messages(_) | Record::Redacted => {}
+            },
+        }
+        self.settle_touched()?;
+        self.report.records += 1;
+        Ok(true)
+    }
+
+    /// Writes everything into the transaction and commits it.
+    pub(crate) fn commit(
+        mut self,
+        partition: u32,
+        from: Progress,
+        position: Position,
+    ) -> Result<(Progress, Report), Error> {
+        let to = Progress { position, engine_time: self.now.max(from.engine_time), epoch: from.epoch };
+        let txn = self.txn.as_mut();
+        self.memory.idents.flush(txn)?;
+        self.memory.nodes.flush(txn)?;
+        self.memory.evidence.flush(txn)?;
+        self.memory.clusters.flush(txn)?;
+        self.memory.profiles.flush(txn)?;
+        txn.put(Table::Meta, counters_key(partition), rows::encode(&self.memory.counters)?);
+        txn.advance(partition, from, to);
+        self.txn.commit()?;
+        self.memory.committed();
+        Ok((to, self.report))
+    }
+
+    /// Whether there is nothing to commit.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.report.records == 0 && self.report.timers == 0 && !self.backfilled
+    }
+
+    /// The next timer before `horizon`.
+    pub(crate) fn next_due(&self, horizon: Timestamp) -> Option<Timestamp> {
+        self.memory.timers.first().map(|(due, _)| *due).filter(|due| *due < horizon)
+    }
+
+    /// The 128-bit hash under which a message id is remembered: keyed, so that no one can make two ids collide.
+    pub(crate) fn message_hash(&self, message_id: &str) -> u128 {
+        let (key, _) = self.setting.secret.split_at(16);
+        let mut hasher = key.first_chunk::<16>().map_or_else(SipHasher13::new, SipHasher13::new_with_key);
+        hasher.write(message_id.as_bytes());
+        hasher.finish128().as_u128()
+    }
+
+    /// The id of an event name, given at its first sight.
+    pub(crate) fn name(&mut self, message_type: MessageType, name: &str) -> NameId {
+        let key = (message_type as u8, name.to_owned());
+        if let Some(id) = self.memory.names.get(&key) {
+            return *id;
+        }
+        let id = NameId(self.memory.counters.next_name);
+        self.memory.counters.next_name += 1;
+        self.txn.put(Table::Name, name_key(message_type, name), id.0.to_be_bytes().to_vec());
+        self.memory.names.insert(key, id);
+        id
+    }
+
+    /// The record that holds message `at`.
+    pub(crate) fn read_record(&mut self, at: EventRef) -> Result<Arc<Entry>, Error> {
+        if let Some(entry) = self.last_read.as_ref().filter(|entry| entry.position == at.position) {
+            return Ok(entry.clone());
+        }
+        let entry = Arc::new(self.setting.log.get(at.position)?);
+        self.last_read = Some(entry.clone());
+        Ok(entry)
+    }
+
+    pub(crate) fn save_backfill(&mut self, backfill: Option<Backfill>) -> Result<(), Error> {
+        self.txn.put(Table::Meta, backfill_key(self.setting.partition), rows::encode(&backfill)?);
+        self.memory.backfill = backfill;
+        self.backfilled = true;
+        Ok(())
+    }
+}
+
+pub(crate) fn record_error(entry: &Entry, error: &onefold_log::record::DecodeError) -> Error {
+    Error::Record { position: entry.position, detail: error.to_string() }
+}

@@ -1,0 +1,212 @@
+//! What an identity transition does to profiles: merges combine, splits and moves rebuild (B5, B6, B19).
+//!
+//! Streams never move: a merge is a pointer change in the graph, and here one blob taking over another.
+
+use crate::batch::Batch;
+use crate::effects::{Transition, Who};
+use crate::error::Error;
+use crate::profile::Profile;
+use crate::report::Happening;
+use crate::rows;
+use onefold_identity::engine::{Changes, Transition as IdentityTransition};
+use onefold_identity::graph::Cluster;
+use onefold_store::Table;
+use onefold_types::effect::{Cause, Change};
+use onefold_types::{Identifier, NodeId, ProfileHandle, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// An identity transition as it is kept for `GET …/transitions` and `tail`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The engine time.
+    pub at: Timestamp,
+    /// What.
+    pub transition: IdentityTransition,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl Batch<'_> {
+    /// Carries out what identity decided.
+    pub(crate) fn apply_changes(&mut self, changes: Changes, cause: &Cause) -> Result<(), Error> {
+        for transition in changes.transitions {
+            match &transition {
+                IdentityTransition::Merged { from, into } => self.merge(*from, *into)?,
+                IdentityTransition::Split { from, into } => {
+                    self.report.note(Happening::Split { from: *from, into: into.clone() });
+                }
+                IdentityTransition::Moved { .. } | IdentityTransition::IdChanged { .. } => {}
+            }
+            self.keep(&transition, cause)?;
+        }
+        for handle in changes.rebuild {
+            let touch = self.touched.entry(handle).or_default();
+            touch.rebuild = true;
+            touch.because(cause.clone());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, transition: &IdentityTransition, cause: &Cause) -> Result<(), Error> {
+        let number = self.memory.counters.next_transition;
+        self.memory.counters.next_transition += 1;
+        let kept = Kept { at: self.now, transition: transition.clone(), cause: cause.clone() };
+        self.txn.put(Table::Transition, rows::number_key(number), rows::encode(&kept)?);
+        Ok(())
+    }
+
+    /// `into` takes over what `from` was.
+    fn merge(&mut self, from: ProfileHandle, into: ProfileHandle) -> Result<(), Error> {
+        self.report.note(Happening::Merged { from, into });
+        let absorbed_touch = self.touched.remove(&from);
+        let touch = self.touched.entry(into).or_default();
+        if let Some(absorbed) = absorbed_touch {
+            touch.absorb(absorbed);
+        }
+        let Some(mut absorbed) = self.memory.profiles.take(self.txn.as_ref(), &from)? else { return Ok(()) };
+        let mut survivor = self.memory.profiles.take(self.txn.as_ref(), &into)?.unwrap_or_default();
+        let compiled = self.compiled.clone();
+        let current = compiled.catalogue.version.0;
+        let mut touch = self.touched.remove(&into).unwrap_or_default();
+        if survivor.is_person() && absorbed.is_person() {
+            self.memory.counters.persons -= 1;
+        }
+        if absorbed.is_person() && !survivor.is_person() {
+            survivor.catalogue = absorbed.catalogue;
+            compiled.plan.begin(&mut survivor.state, &mut touch.primitives);
+        }
+        self.end_absorbed(from, into, &mut absorbed)?;
+        if touch.rebuild || absorbed.catalogue != current || survivor.catalogue != current {
+            touch.rebuild = true;
+        } else {
+            survivor.state = compiled.plan.merge(&survivor.state, &absorbed.state);
+            compiled.plan.touch_all(&survivor.state, &mut touch.primitives);
+        }
+        for key in absorbed.traits.keys().chain(survivor.traits.keys()) {
+            let before = crate::message::visible(&survivor.traits, key);
+            touch.traits_before.entry(key.clone()).or_insert(before);
+            compiled.plan.trait_changed(key, &mut touch.primitives);
+        }
+        survivor.absorb(from, &mut absorbed);
+        survivor.customer_key = None;
+        self.memory.profiles.delete(from);
+        self.memory.profiles.put(into, survivor);
+        self.touched.insert(into, touch);
+        Ok(())
+    }
+
+    /// The absorbed profile's memberships end in its own lane, with the merge as the cause.
+    fn end_absorbed(
+        &mut self,
+        from: ProfileHandle,
+        into: ProfileHandle,
+        absorbed: &mut Profile,
+    ) -> Result<(), Error> {
+        if let Some(due) = absorbed.armed.take() {
+            self.disarm(due, from);
+        }
+        let members = absorbed.state.members().to_vec();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let into_id = self.who(into)?.map(|who| who.profile_id).unwrap_or_default();
+        let who = match self.removed.get(&from).cloned() {
+            Some(cluster) => Some(self.who_was(&cluster)?),
+            None => self.who(from)?,
+        };
+        for audience in members {
+            self.count_member(audience, from, -1);
+            if let Some(who) = &who {
+                let transition = Transition {
+                    profile: from,
+                    effective: self.now,
+                    change: Change::Exited { audience },
+                    cause: Cause::Merge { into: into_id.clone() },
+                };
+                self.emit(absorbed, who, &transition)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who a profile is now; `None` if its cluster is gone.
+    pub(crate) fn who(&mut self, handle: ProfileHandle) -> Result<Option<Who>, Error> {
+        match self.memory.clusters.get(self.txn.as_ref(), &handle)? {
+            Some(cluster) => self.who_was(&cluster).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn who_was(&mut self, cluster: &Cluster) -> Result<Who, Error> {
+        let mut ids: Vec<Identifier> = Vec::with_capacity(cluster.members.len());
+        for member in &cluster.members {
+            if let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? {
+                ids.push(node.id.clone());
+            }
+        }
+        let rules = &self.compiled.rules;
+        ids.sort_by(|a, b| rules.order(a, b));
+        let profile_id = match self.memory.nodes.get(self.txn.as_ref(), &cluster.anchor)? {
+            Some(anchor) => {
+                onefold_identity::rules::profile_id(self.setting.secret, &anchor.id, anchor.generation)
+            }
+            None => String::new(),
+        };
+        Ok(Who { ids, profile_id })
+    }
+
+    /// Issues the customer key of a profile that has a person-scope identifier, or finds the oldest issued one.
+    pub(crate) fn customer_key(&mut self, profile: &mut Profile, handle: ProfileHandle) -> Result<(), Error> {
+        if profile.customer_key.is_some() {
+            return Ok(());
+        }
+        let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
+        let mut oldest: Option<(u64, String)> = None;
+        let mut strongest: Option<(Identifier, NodeId, u32)> = None;
+        for member in &cluster.members {
+            let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? else { continue };
+            if self.compiled.rules.rule(&node.id.id_type).scope != onefold_types::workspace::Scope::Person {
+                continue;
+            }
+            if let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? {
+                let issued: (u64, String) = rows::decode("ckey", &bytes)?;
+                if oldest.as_ref().is_none_or(|known| issued.0 < known.0) {
+                    oldest = Some(issued);
+                }
+            }
+            let rules = &self.compiled.rules;
+            if strongest.as_ref().is_none_or(|(known, ..)| rules.order(&node.id, known).is_lt()) {
+                strongest = Some((node.id.clone(), member.node, node.generation));
+            }
+        }
+        profile.customer_key = match (oldest, strongest) {
+            (Some(issued), _) => Some(issued),
+            (None, Some((id, node, generation))) => Some(self.issue_customer_key(&id, node, generation)?),
+            (None, None) => None,
+        };
+        Ok(())
+    }
+
+    fn issue_customer_key(
+        &mut self,
+        id: &Identifier,
+        node: NodeId,
+        generation: u32,
+    ) -> Result<(u64, String), Error> {
+        let number = self.memory.counters.next_customer;
+        self.memory.counters.next_customer += 1;
+        let uuid = onefold_identity::rules::profile_id(self.setting.secret, id, generation);
+        let issued = (number, format!("cus_{}", uuid.replace('-', "")));
+        self.txn.put(Table::CustomerKey, node_customer_key(node), rows::encode(&issued)?);
+        let mut key = vec![b'k'];
+        key.extend(issued.1.as_bytes());
+        self.txn.put(Table::CustomerKey, key, rows::number_key(node.0));
+        Ok(issued)
+    }
+}
+
+fn node_customer_key(node: NodeId) -> Vec<u8> {
+    let mut key = vec![b'n'];
+    key.extend(node.0.to_be_bytes());
+    key
+}

@@ -1,0 +1,177 @@
+//! Operator decisions: link, cut, force, block, undo, and the deletion of messages and profiles.
+//!
+//! A decision is a log record; whether it is taken or refused is decided here, at its position, and kept under its
+//! request id, where whoever asked finds it.
+
+use crate::batch::{Batch, record_error};
+use crate::error::Error;
+use crate::message::TOMBSTONE;
+use crate::rows;
+use onefold_identity::engine::{decide, forget_message, forget_profile};
+use onefold_log::Entry;
+use onefold_log::record::message_at;
+use onefold_store::Table;
+use onefold_types::decision::{Decision, DecisionRecord};
+use onefold_types::effect::Cause;
+use onefold_types::{EventRef, Identifier, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What became of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Taken, under this number.
+    Taken {
+        /// Its number.
+        number: u64,
+    },
+    /// Refused, and not recorded.
+    Refused {
+        /// The rule that forbids it.
+        rule: String,
+        /// The two identifiers that show it, if two do.
+        witnesses: Vec<Identifier>,
+    },
+}
+
+/// A decision as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// When it was folded.
+    pub at: Timestamp,
+    /// Who, why and what.
+    pub record: DecisionRecord,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The key under which a decision's outcome is kept.
+#[must_use]
+pub fn request_key(request_id: &str) -> Vec<u8> {
+    let mut key = vec![b'r'];
+    key.extend(request_id.as_bytes());
+    key
+}
+
+/// The key of decision `number` in the operation log.
+#[must_use]
+pub fn number_key(number: u64) -> Vec<u8> {
+    let mut key = vec![b'n'];
+    key.extend(number.to_be_bytes());
+    key
+}
+
+impl Batch<'_> {
+    pub(crate) fn fold_decision(&mut self, entry: &Entry, json: &[u8]) -> Result<(), Error> {
+        let record: DecisionRecord = match serde_json::from_slice(json) {
+            Ok(record) => record,
+            Err(error) => {
+                return Err(Error::Record {
+                    position: entry.position,
+                    detail: format!("not a decision: {error}"),
+                });
+            }
+        };
+        let key = request_key(&record.request_id);
+        if self.txn.get(Table::Decision, &key)?.is_some() {
+            return Ok(());
+        }
+        let number = self.memory.counters.next_decision;
+        let outcome = match &record.decision {
+            Decision::DeleteMessage { message_id } => self.delete_message(message_id, number)?,
+            Decision::DeleteProfile { id } => self.delete_profile(id, number)?,
+            decision => self.decide(decision, number)?,
+        };
+        let decided = Decided { at: self.now, record, outcome };
+        let row = rows::encode(&decided)?;
+        if matches!(decided.outcome, Outcome::Taken { .. }) {
+            self.memory.counters.next_decision += 1;
+            self.txn.put(Table::Decision, number_key(number), row.clone());
+        }
+        self.txn.put(Table::Decision, key, row);
+        Ok(())
+    }
+
+    fn decide(&mut self, decision: &Decision, number: u64) -> Result<Outcome, Error> {
+        let compiled = self.compiled.clone();
+        match decide(&compiled.rules, self, number, decision)? {
+            Ok(changes) => {
+                self.apply_changes(changes, &Cause::Decision { number })?;
+                Ok(Outcome::Taken { number })
+            }
+            Err(refusal) => {
+                Ok(Outcome::Refused { rule: refusal.rule.to_string(), witnesses: refusal.witnesses })
+            }
+        }
+    }
+
+    fn delete_message(&mut self, message_id: &str, number: u64) -> Result<Outcome, Error> {
+        let key = rows::seen_key(self.message_hash(message_id));
+        let unknown = || Outcome::Refused {
+            rule: "no message with this id is known".to_owned(),
+            witnesses: Vec::new(),
+        };
+        let Some(bytes) = self.txn.get(Table::Seen, &key)? else { return Ok(unknown()) };
+        let at = rows::seen_from(&bytes)?;
+        if at.index == TOMBSTONE {
+            return Ok(unknown());
+        }
+        self.txn.put(Table::Seen, key, rows::seen_value(EventRef { index: TOMBSTONE, ..at }));
+        let record = self.read_record(at)?;
+        let Some(view) = message_at(&record.payload, at.index).map_err(|e| record_error(&record, &e))? else {
+            return Ok(Outcome::Taken { number });
+        };
+        let ts = view.ts.min(record.rt);
+        let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
+        let compiled = self.compiled.clone();
+        let ids = compiled.rules.usable(&raw).ids;
+        if let Some(first) = ids.first() {
+            let ident = (first.id_type.clone(), first.value.clone());
+            if let Some(node) = self.memory.idents.get(self.txn.as_ref(), &ident)? {
+                self.txn.delete(Table::Stream, rows::stream_key(node.0, ts, at));
+            }
+        }
+        let changes = forget_message(&compiled.rules, self, &ids, ts, view.message_id)?;
+        self.apply_changes(changes, &Cause::Deletion)?;
+        Ok(Outcome::Taken { number })
+    }
+
+    fn delete_profile(&mut self, id: &Identifier, number: u64) -> Result<Outcome, Error> {
+        let compiled = self.compiled.clone();
+        let refused = |rule: &str| Outcome::Refused { rule: rule.to_owned(), witnesses: vec![id.clone()] };
+        let Ok(id) = compiled.rules.normalise(&id.id_type, &id.value) else {
+            return Ok(refused("the identifier is blocked"));
+        };
+        let ident = (id.id_type.clone(), id.value.clone());
+        let Some(node) = self.memory.idents.get(self.txn.as_ref(), &ident)? else {
+            return Ok(refused("the identifier was never seen"));
+        };
+        let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &node.0)? else {
+            return Ok(refused("the identifier was never seen"));
+        };
+        let handle = node.cluster;
+        // Every message the profile owns goes first, so that no retry brings one back; then its identifiers.
+        let ranges = onefold_identity::engine::owned_ranges(&compiled.rules, self, handle)?;
+        for range in &ranges {
+            for row in self.rows_of(range)? {
+                self.txn.delete(Table::Stream, rows::stream_key(range.stream, row.ts, row.at));
+                let record = self.read_record(row.at)?;
+                if let Some(view) =
+                    message_at(&record.payload, row.at.index).map_err(|e| record_error(&record, &e))?
+                {
+                    let key = rows::seen_key(self.message_hash(view.message_id));
+                    self.txn.put(Table::Seen, key, rows::seen_value(EventRef { index: TOMBSTONE, ..row.at }));
+                }
+            }
+        }
+        let changes = forget_profile(&compiled.rules, self, handle)?;
+        self.apply_changes(changes, &Cause::Deletion)?;
+        if let Some(profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? {
+            if profile.is_person() {
+                self.memory.counters.persons -= 1;
+            }
+            self.touched.remove(&handle);
+            self.forget(handle, profile, &Cause::Deletion, None)?;
+        }
+        Ok(Outcome::Taken { number })
+    }
+}

@@ -1,0 +1,158 @@
+//! From a transition to rows of the outbox: who wants it, in which lane, under which stable id.
+//!
+//! **OUT-ID:** an effect's id is a hash of (destination, what changed, its definition's version, profile, effective
+//! instant, number of the profile's transition): equal after any crash, replay or rebuild of the same log.
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::profile::Profile;
+use onefold_store::Table;
+use onefold_types::effect::{Cause, Change, Effect};
+use onefold_types::{DestinationId, EventRef, Identifier, ProfileHandle, Timestamp, outbox};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::Hasher;
+
+/// One change of one profile, before it is known who wants it.
+pub(crate) struct Transition {
+    pub(crate) profile: ProfileHandle,
+    pub(crate) effective: Timestamp,
+    pub(crate) change: Change,
+    pub(crate) cause: Cause,
+}
+
+/// Who a profile is, as effects name it.
+#[derive(Clone, Debug)]
+pub(crate) struct Who {
+    pub(crate) ids: Vec<Identifier>,
+    pub(crate) profile_id: String,
+}
+
+impl Batch<'_> {
+    /// Writes one outbox row for each destination that wants `transition`.
+    pub(crate) fn emit(
+        &mut self,
+        profile: &mut Profile,
+        who: &Who,
+        transition: &Transition,
+    ) -> Result<(), Error> {
+        let number = profile.transitions;
+        profile.transitions += 1;
+        let compiled = self.compiled.clone();
+        let routes = &compiled.routes;
+        let no_one = Vec::new();
+        let (destinations, version, any) = match &transition.change {
+            Change::Entered { audience, .. } | Change::Exited { audience } => (
+                routes.audiences.get(audience).unwrap_or(&no_one),
+                compiled.catalogue.audience_versions.get(audience).copied().unwrap_or(0),
+                &no_one,
+            ),
+            Change::TraitComputed { computed_trait, .. } => (
+                routes.computed.get(computed_trait).unwrap_or(&no_one),
+                compiled.catalogue.trait_versions.get(computed_trait).copied().unwrap_or(0),
+                &no_one,
+            ),
+            Change::TraitChanged { key, .. } => {
+                (routes.traits.get(key).unwrap_or(&no_one), 0, &routes.any_trait)
+            }
+            Change::Event { .. } => (&no_one, 0, &no_one),
+        };
+        for destination in destinations.iter().chain(any) {
+            let id = effect_id(
+                *destination,
+                &transition.change,
+                version,
+                transition.profile,
+                transition.effective,
+                number,
+            );
+            self.enqueue(profile, who, *destination, id, transition)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the outbox row that hands message `at` to `destination`.
+    pub(crate) fn forward(
+        &mut self,
+        profile: &mut Profile,
+        who: &Who,
+        destination: DestinationId,
+        at: EventRef,
+        transition: &Transition,
+    ) -> Result<(), Error> {
+        let mut hasher = SipHasher13::new();
+        hasher.write_u8(b'e');
+        hasher.write_u32(destination.0);
+        hasher.write_u64(at.position.0);
+        hasher.write_u16(at.index);
+        self.enqueue(profile, who, destination, hasher.finish128().as_u128(), transition)
+    }
+
+    fn enqueue(
+        &mut self,
+        profile: &mut Profile,
+        who: &Who,
+        destination: DestinationId,
+        id: u128,
+        transition: &Transition,
+    ) -> Result<(), Error> {
+        self.customer_key(profile, transition.profile)?;
+        let effect = Effect {
+            id,
+            destination,
+            profile: transition.profile,
+            after: profile.absorbed.clone(),
+            effective: transition.effective,
+            observed: self.now,
+            change: transition.change.clone(),
+            cause: transition.cause.clone(),
+            ids: who.ids.clone(),
+            profile_id: who.profile_id.clone(),
+            customer_key: profile.customer_key.as_ref().map(|(_, key)| key.clone()),
+        };
+        let sequence = self.memory.counters.next_outbox;
+        self.memory.counters.next_outbox += 1;
+        self.txn.put(Table::Outbox, outbox::key(destination, sequence), outbox::encode(&effect));
+        self.report.effects += 1;
+        Ok(())
+    }
+}
+
+fn effect_id(
+    destination: DestinationId,
+    change: &Change,
+    version: u32,
+    profile: ProfileHandle,
+    effective: Timestamp,
+    number: u64,
+) -> u128 {
+    let mut hasher = SipHasher13::new();
+    hasher.write_u32(destination.0);
+    match change {
+        Change::Entered { audience, .. } => {
+            hasher.write_u8(b'+');
+            hasher.write_u32(audience.0);
+        }
+        Change::Exited { audience } => {
+            hasher.write_u8(b'-');
+            hasher.write_u32(audience.0);
+        }
+        Change::TraitComputed { computed_trait, .. } => {
+            hasher.write_u8(b'c');
+            hasher.write_u32(computed_trait.0);
+        }
+        Change::TraitChanged { key, .. } => {
+            hasher.write_u8(b't');
+            hasher.write(key.as_bytes());
+        }
+        Change::Event { at } => {
+            hasher.write_u8(b'e');
+            hasher.write_u64(at.position.0);
+            hasher.write_u16(at.index);
+        }
+    }
+    hasher.write_u32(version);
+    hasher.write_u64(profile.0);
+    hasher.write_i64(effective.0);
+    hasher.write_u64(number);
+    hasher.finish128().as_u128()
+}

@@ -1,0 +1,209 @@
+//! The identity graph over the store: what the engine's [`Graph`] asks for, from the batch's transaction and caches.
+
+use crate::batch::{Batch, record_error};
+use crate::error::Error;
+use crate::memory::Ident;
+use crate::rows;
+use onefold_identity::graph::{Cluster, Evidence, Graph, Link, Node, Operation, Stamp, StreamRow};
+use onefold_identity::rules::profile_id;
+use onefold_log::record::message_at;
+use onefold_store::{Direction, KeyRange, Read, Table};
+use onefold_types::{EventRef, Identifier, NodeId, ProfileHandle, SetId, Timestamp};
+use std::sync::Arc;
+
+/// The key of an operation in the Decision table.
+pub(crate) fn operation_key(number: u64) -> Vec<u8> {
+    let mut key = vec![b'o'];
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// The stream rows of `node` with `from <= ts <= to`.
+pub(crate) fn stream_rows(
+    store: &dyn Read,
+    node: NodeId,
+    from: Timestamp,
+    to: Timestamp,
+    visit: &mut dyn FnMut(StreamRow) -> bool,
+) -> Result<(), Error> {
+    let first = rows::stream_key(node, from, EventRef::default());
+    let last = match to.0.checked_add(1) {
+        Some(after) => rows::stream_key(node, Timestamp(after), EventRef::default()),
+        None => rows::number_key(node.0 + 1),
+    };
+    let mut failed = None;
+    store.scan(Table::Stream, &KeyRange::between(first, last), Direction::Forward, &mut |key, value| {
+        match rows::stream_from(key, value) {
+            Ok(row) => visit(row),
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// The first link row of `device` in `range`, from its `direction` end.
+pub(crate) fn link_row(
+    store: &dyn Read,
+    range: &KeyRange,
+    direction: Direction,
+) -> Result<Option<Link>, Error> {
+    let mut found = None;
+    store.scan(Table::Devlink, range, direction, &mut |key, value| {
+        found = Some(rows::devlink_from(key, value));
+        false
+    })?;
+    found.transpose()
+}
+
+/// Link rows of `device` at or before `at`.
+pub(crate) fn links_until(device: NodeId, at: &Stamp) -> KeyRange {
+    let mut to = rows::devlink_key(device, at.ts, &at.message_id);
+    to.push(0);
+    KeyRange::between(rows::number_key(device.0), to)
+}
+
+/// Link rows of `device` after `at`.
+pub(crate) fn links_after(device: NodeId, at: &Stamp) -> KeyRange {
+    let mut from = rows::devlink_key(device, at.ts, &at.message_id);
+    from.push(0);
+    KeyRange::between(from, rows::number_key(device.0 + 1))
+}
+
+impl Graph for Batch<'_> {
+    type Error = Error;
+
+    fn node_of(&mut self, id: &Identifier) -> Result<Option<NodeId>, Error> {
+        let key = (id.id_type.clone(), id.value.clone());
+        Ok(self.memory.idents.get(self.txn.as_ref(), &key)?.map(|ident| ident.0))
+    }
+
+    fn node(&mut self, node: NodeId) -> Result<Option<Arc<Node>>, Error> {
+        self.memory.nodes.get(self.txn.as_ref(), &node)
+    }
+
+    fn put_node(&mut self, node: NodeId, record: Arc<Node>) -> Result<(), Error> {
+        let key = (record.id.id_type.clone(), record.id.value.clone());
+        if self.memory.idents.get(self.txn.as_ref(), &key)?.is_none_or(|known| known.0 != node) {
+            self.memory.idents.put(key, Ident(node));
+        }
+        self.memory.nodes.put_shared(node, record);
+        Ok(())
+    }
+
+    fn evidence(&mut self, nodes: &[NodeId]) -> Result<Option<Arc<Evidence>>, Error> {
+        self.memory.evidence.get(self.txn.as_ref(), &nodes.to_vec())
+    }
+
+    fn put_evidence(&mut self, nodes: &[NodeId], record: Evidence) -> Result<(), Error> {
+        for node in nodes {
+            self.txn.put(Table::Member, rows::member_key(*node, nodes), Vec::new());
+        }
+        self.memory.evidence.put(nodes.to_vec(), record);
+        Ok(())
+    }
+
+    fn remove_evidence(&mut self, nodes: &[NodeId]) -> Result<(), Error> {
+        for node in nodes {
+            self.txn.delete(Table::Member, rows::member_key(*node, nodes));
+        }
+        self.memory.evidence.delete(nodes.to_vec());
+        Ok(())
+    }
+
+    fn sets_of(&mut self, node: NodeId, visit: &mut dyn FnMut(&[NodeId]) -> bool) -> Result<(), Error> {
+        let range = KeyRange::prefix(&rows::number_key(node.0));
+        self.txn.scan(Table::Member, &range, Direction::Forward, &mut |key, _| {
+            visit(&rows::nodes_from(key.get(8..).unwrap_or_default()))
+        })?;
+        Ok(())
+    }
+
+    fn cluster(&mut self, profile: ProfileHandle) -> Result<Option<Arc<Cluster>>, Error> {
+        self.memory.clusters.get(self.txn.as_ref(), &profile)
+    }
+
+    fn put_cluster(&mut self, profile: ProfileHandle, cluster: Cluster) -> Result<(), Error> {
+        self.memory.clusters.put(profile, cluster);
+        Ok(())
+    }
+
+    fn remove_cluster(&mut self, profile: ProfileHandle) -> Result<(), Error> {
+        if let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &profile)? {
+            self.removed.insert(profile, cluster);
+        }
+        self.memory.clusters.delete(profile);
+        Ok(())
+    }
+
+    fn link_at_or_before(&mut self, device: NodeId, at: &Stamp) -> Result<Option<Link>, Error> {
+        link_row(self.txn.as_ref(), &links_until(device, at), Direction::Reverse)
+    }
+
+    fn link_after(&mut self, device: NodeId, at: &Stamp) -> Result<Option<Link>, Error> {
+        link_row(self.txn.as_ref(), &links_after(device, at), Direction::Forward)
+    }
+
+    fn put_link(&mut self, device: NodeId, link: &Link) -> Result<(), Error> {
+        let key = rows::devlink_key(device, link.at.ts, &link.at.message_id);
+        self.txn.put(Table::Devlink, key, rows::number_key(link.anchor.0));
+        Ok(())
+    }
+
+    fn remove_link(&mut self, device: NodeId, at: &Stamp) -> Result<(), Error> {
+        self.txn.delete(Table::Devlink, rows::devlink_key(device, at.ts, &at.message_id));
+        Ok(())
+    }
+
+    fn stream(
+        &mut self,
+        node: NodeId,
+        from: Timestamp,
+        to: Timestamp,
+        visit: &mut dyn FnMut(StreamRow) -> bool,
+    ) -> Result<(), Error> {
+        stream_rows(self.txn.as_ref(), node, from, to, visit)
+    }
+
+    fn message_id(&mut self, at: EventRef) -> Result<String, Error> {
+        let entry = self.read_record(at)?;
+        let view = message_at(&entry.payload, at.index).map_err(|e| record_error(&entry, &e))?;
+        Ok(view.map(|view| view.message_id.to_owned()).unwrap_or_default())
+    }
+
+    fn operation(&mut self, number: u64) -> Result<Option<Arc<Operation>>, Error> {
+        let bytes = self.txn.get(Table::Decision, &operation_key(number))?;
+        bytes.map(|bytes| rows::decode::<Operation>("op", &bytes).map(Arc::new)).transpose()
+    }
+
+    fn put_operation(&mut self, operation: Operation) -> Result<(), Error> {
+        self.txn.put(Table::Decision, operation_key(operation.number), rows::encode(&operation)?);
+        Ok(())
+    }
+
+    fn next_node(&mut self) -> NodeId {
+        let node = NodeId(self.memory.counters.next_node);
+        self.memory.counters.next_node += 1;
+        node
+    }
+
+    fn next_set(&mut self) -> SetId {
+        let set = SetId(self.memory.counters.next_set);
+        self.memory.counters.next_set += 1;
+        set
+    }
+
+    fn next_profile(&mut self) -> ProfileHandle {
+        let profile = ProfileHandle(self.memory.counters.next_profile);
+        self.memory.counters.next_profile += 1;
+        profile
+    }
+
+    fn remember(&mut self, anchor: NodeId, record: &Node) -> Result<(), Error> {
+        let id = profile_id(self.setting.secret, &record.id, record.generation);
+        self.txn.put(Table::ProfileId, id.into_bytes(), rows::number_key(anchor.0));
+        Ok(())
+    }
+}

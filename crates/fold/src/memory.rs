@@ -1,0 +1,241 @@
+//! What the worker keeps between batches: caches, counters, the near timers, the catalogue in force.
+//!
+//! Everything here can be dropped at any moment and read again from the store; nothing here is ahead of it.
+
+use crate::cache::{Row, Tier};
+use crate::catalogue::Compiled;
+use crate::error::Error;
+use crate::profile::Profile;
+use crate::rows;
+use onefold_identity::graph::{Cluster, Evidence, Node};
+use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
+use onefold_types::{MessageType, NameId, NodeId, ProfileHandle, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// How far ahead timers are kept in memory: one hour.
+pub(crate) const NEAR_MS: i64 = 3_600_000;
+
+/// Decoded rows kept between batches, per table. About 1 KB a profile, 200 B for the others.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSizes {
+    /// Identifiers → nodes.
+    pub idents: usize,
+    /// Nodes.
+    pub nodes: usize,
+    /// Evidence sets.
+    pub evidence: usize,
+    /// Clusters.
+    pub clusters: usize,
+    /// Profiles.
+    pub profiles: usize,
+}
+
+impl Default for CacheSizes {
+    fn default() -> Self {
+        Self { idents: 300_000, nodes: 300_000, evidence: 150_000, clusters: 150_000, profiles: 150_000 }
+    }
+}
+
+/// The numbers that the next rows get, and what was counted; one row per partition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The next node.
+    pub next_node: u64,
+    /// The next set; 0 is taken.
+    pub next_set: u64,
+    /// The next profile handle.
+    pub next_profile: u64,
+    /// The next event name.
+    pub next_name: u32,
+    /// The next operator decision.
+    pub next_decision: u64,
+    /// The next transition.
+    pub next_transition: u64,
+    /// The next outbox row.
+    pub next_outbox: u64,
+    /// The next quarantined item.
+    pub next_quarantine: u64,
+    /// The oldest quarantined item kept.
+    pub first_quarantine: u64,
+    /// Quarantined items that the cap dropped.
+    pub quarantine_dropped: u64,
+    /// The next customer key.
+    pub next_customer: u64,
+    /// Messages folded (LOSS: folded + duplicates + conflicts + deleted = messages read).
+    pub folded: u64,
+    /// Messages whose id was known and whose content was the same.
+    pub duplicates: u64,
+    /// Messages whose id was known and whose content was not; quarantined.
+    pub conflicts: u64,
+    /// Folded messages without a usable identifier.
+    pub no_usable_id: u64,
+    /// Folded messages whose only identifiers are hubs.
+    pub hub_only: u64,
+    /// Persons: profiles that own an event.
+    pub persons: i64,
+    /// Members by audience.
+    pub audience_sizes: BTreeMap<u32, i64>,
+}
+
+/// A running backfill: every profile below `next` is complete for catalogue `version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// The catalogue version.
+    pub version: u32,
+    /// The instant at which that catalogue was cut over.
+    pub cut: Timestamp,
+    /// The next profile handle to look at.
+    pub next: u64,
+    /// Handles at or above this one were born after the cut.
+    pub end: u64,
+}
+
+macro_rules! row {
+    ($type:ty, $key:ty, $table:ident, |$name:ident| $make:expr) => {
+        impl Row for $type {
+            type Key = $key;
+            const TABLE: Table = Table::$table;
+            fn key($name: &Self::Key) -> Bytes {
+                $make
+            }
+        }
+    };
+}
+
+/// The node of an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ident(pub(crate) NodeId);
+
+row!(Ident, (String, String), Ident, |id| rows::ident_key(&id.0, &id.1));
+row!(Node, NodeId, Node, |node| rows::number_key(node.0));
+row!(Evidence, Vec<NodeId>, Evidence, |nodes| rows::nodes_key(nodes));
+row!(Cluster, ProfileHandle, Cluster, |profile| rows::number_key(profile.0));
+row!(Profile, ProfileHandle, Profile, |profile| rows::number_key(profile.0));
+
+/// See the module.
+pub(crate) struct Memory {
+    pub(crate) idents: Tier<Ident>,
+    pub(crate) nodes: Tier<Node>,
+    pub(crate) evidence: Tier<Evidence>,
+    pub(crate) clusters: Tier<Cluster>,
+    pub(crate) profiles: Tier<Profile>,
+    pub(crate) names: HashMap<(u8, String), NameId>,
+    pub(crate) counters: Counters,
+    pub(crate) timers: BTreeSet<(Timestamp, ProfileHandle)>,
+    /// Timers before this instant are in `timers`.
+    pub(crate) horizon: Timestamp,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) backfill: Option<Backfill>,
+}
+
+const COUNTERS: &[u8] = b"counters/";
+const BACKFILL: &[u8] = b"backfill/";
+pub(crate) const CATALOGUE: &[u8] = b"catalogue";
+
+/// The Meta key of this partition's counters.
+pub(crate) fn counters_key(partition: u32) -> Bytes {
+    [COUNTERS, &partition.to_be_bytes()].concat()
+}
+
+/// The Meta key of this partition's backfill.
+pub(crate) fn backfill_key(partition: u32) -> Bytes {
+    [BACKFILL, &partition.to_be_bytes()].concat()
+}
+
+impl Memory {
+    /// Reads what a worker needs to begin; no profile is read.
+    pub(crate) fn load(store: &dyn Read, partition: u32, sizes: CacheSizes) -> Result<Self, Error> {
+        let counters = match store.get(Table::Meta, &counters_key(partition))? {
+            Some(bytes) => rows::decode("meta", &bytes)?,
+            None => Counters { next_set: 1, next_decision: 1, ..Counters::default() },
+        };
+        let backfill = store.get(Table::Meta, &backfill_key(partition))?;
+        let backfill =
+            backfill.map(|bytes| rows::decode::<Option<Backfill>>("meta", &bytes)).transpose()?.flatten();
+        let compiled = match store.get(Table::Meta, CATALOGUE)? {
+            Some(json) => compile(&json)?,
+            None => Compiled::empty(),
+        };
+        let mut names = HashMap::new();
+        let mut failed = None;
+        store.scan(Table::Name, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| match (
+            key.split_first(),
+            value.first_chunk::<4>(),
+        ) {
+            (Some((code, name)), Some(id)) => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                names.insert((*code, name), NameId(u32::from_be_bytes(*id)));
+                true
+            }
+            _ => {
+                failed = Some(Error::Decode { what: "name", source: None });
+                false
+            }
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        Ok(Self {
+            idents: Tier::new(sizes.idents),
+            nodes: Tier::new(sizes.nodes),
+            evidence: Tier::new(sizes.evidence),
+            clusters: Tier::new(sizes.clusters),
+            profiles: Tier::new(sizes.profiles),
+            names,
+            counters,
+            timers: BTreeSet::new(),
+            horizon: Timestamp::MIN,
+            compiled: Arc::new(compiled),
+            backfill,
+        })
+    }
+
+    /// Reads the timers before `until` that are not at hand.
+    pub(crate) fn load_timers(&mut self, store: &dyn Read, until: Timestamp) -> Result<(), Error> {
+        if until <= self.horizon {
+            return Ok(());
+        }
+        let range = KeyRange::between(self.horizon.to_key().to_vec(), until.to_key().to_vec());
+        let mut found = Vec::new();
+        store.scan(Table::Timer, &range, Direction::Forward, &mut |key, _| {
+            found.push(rows::timer_from(key));
+            true
+        })?;
+        for timer in found {
+            self.timers.insert(timer?);
+        }
+        self.horizon = until;
+        Ok(())
+    }
+
+    /// The transaction committed.
+    pub(crate) fn committed(&mut self) {
+        self.idents.committed();
+        self.nodes.committed();
+        self.evidence.committed();
+        self.clusters.committed();
+        self.profiles.committed();
+    }
+}
+
+/// Compiles the catalogue that the state or the log holds.
+pub(crate) fn compile(json: &[u8]) -> Result<Compiled, Error> {
+    let catalogue: onefold_types::Catalogue = serde_json::from_slice(json)
+        .map_err(|error| Error::Catalogue { version: 0, detail: error.to_string() })?;
+    let version = catalogue.version.0;
+    Compiled::new(catalogue).map_err(|problems| Error::Catalogue {
+        version,
+        detail: problems
+            .into_iter()
+            .map(|p| format!("{}: {}", p.place, p.detail))
+            .collect::<Vec<_>>()
+            .join("; "),
+    })
+}
+
+/// The key of an event name.
+pub(crate) fn name_key(message_type: MessageType, name: &str) -> Bytes {
+    let mut key = vec![message_type as u8];
+    key.extend(name.as_bytes());
+    key
+}

@@ -1,0 +1,254 @@
+//! Folding one message: once, to its owner, with its traits and accounts.
+//!
+//! **ONCE:** `seen` remembers every message id; the first copy in the log wins.
+//! **LOSS:** each message ends as folded, duplicate (the same content again) or quarantined (`dup_conflict`).
+
+use crate::batch::{Batch, record_error};
+use crate::error::Error;
+use crate::profile::{Sighting, Stamp, TraitMap, TraitValue, set_trait};
+use crate::report::Happening;
+use crate::rows;
+use onefold_identity::engine::{NoOwner, Owner, observe};
+use onefold_log::Entry;
+use onefold_log::record::{MessageView, messages};
+use onefold_store::Table;
+use onefold_types::effect::Cause;
+use onefold_types::{EventRef, MessageType, ProfileHandle, Timestamp};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// The index in a `seen` value that says: this message was deleted, and stays so.
+pub(crate) const TOMBSTONE: u16 = u16::MAX;
+
+/// How much earlier than the engine time a message may be without being called late: one minute, the longest that
+/// the clients in use hold a message back when nothing is wrong.
+const LATE_MS: i64 = 60_000;
+
+impl Batch<'_> {
+    pub(crate) fn fold_messages(&mut self, entry: &Entry) -> Result<(), Error> {
+        let views = messages(&entry.payload).map_err(|e| record_error(entry, &e))?;
+        for (index, view) in (0u16..).zip(views) {
+            let at = EventRef { position: entry.position, index };
+            if let Some(view) = view.map_err(|e| record_error(entry, &e))? {
+                self.fold_message(at, &view, entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_message(&mut self, at: EventRef, view: &MessageView<'_>, entry: &Entry) -> Result<(), Error> {
+        self.report.messages += 1;
+        let key = rows::seen_key(self.message_hash(view.message_id));
+        if let Some(first) = self.txn.get(Table::Seen, &key)? {
+            return self.seen_before(rows::seen_from(&first)?, at, view, entry);
+        }
+        self.txn.put(Table::Seen, key, rows::seen_value(at));
+        self.memory.counters.folded += 1;
+
+        let compiled = self.compiled.clone();
+        let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
+        let ids = compiled.rules.usable(&raw).ids;
+        let ts = view.ts.min(entry.rt);
+        if self.memory.backfill.is_some() {
+            self.catch_up_owners(&ids)?;
+        }
+        let observed = observe(&compiled.rules, self, &ids, ts, view.message_id)?;
+        let late = ts < entry.rt.minus(LATE_MS);
+        let cause = Cause::Event { message_id: view.message_id.to_owned(), late };
+        self.apply_changes(observed.changes, &cause)?;
+        let Some(stream) = observed.stream else {
+            self.memory.counters.no_usable_id += 1;
+            self.note_folded(view, ts, None);
+            return Ok(());
+        };
+        let name = self.name(view.message_type, view.name);
+        self.txn.put(Table::Stream, rows::stream_key(stream, ts, at), rows::stream_value(name, observed.set));
+        match observed.owner {
+            Owner::Profile(profile) => {
+                self.note_folded(view, ts, Some(profile));
+                self.own(profile, at, view, ts, cause)
+            }
+            Owner::None(reason) => {
+                match reason {
+                    NoOwner::Hub => self.memory.counters.hub_only += 1,
+                    NoOwner::NoUsableId => self.memory.counters.no_usable_id += 1,
+                }
+                self.note_folded(view, ts, None);
+                Ok(())
+            }
+        }
+    }
+
+    fn note_folded(&mut self, view: &MessageView<'_>, ts: Timestamp, profile: Option<ProfileHandle>) {
+        if self.report.happenings.len() < crate::report::HAPPENINGS_MAX {
+            self.report.note(Happening::Folded {
+                message_type: view.message_type,
+                name: view.name.to_owned(),
+                message_id: view.message_id.to_owned(),
+                ts,
+                profile,
+            });
+        } else {
+            self.report.unseen += 1;
+        }
+    }
+
+    /// A message whose id is known: a client's retry, or two messages under one id.
+    fn seen_before(
+        &mut self,
+        first: EventRef,
+        at: EventRef,
+        view: &MessageView<'_>,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        if first == at {
+            return Err(Error::Invariant {
+                name: "ONCE",
+                detail: format!("the message at {at:?} was folded already"),
+            });
+        }
+        if first.index == TOMBSTONE {
+            self.memory.counters.duplicates += 1;
+            return Ok(());
+        }
+        let record = if first.position == entry.position { None } else { Some(self.read_record(first)) };
+        let payload = match &record {
+            None => entry.payload.as_slice(),
+            Some(Ok(record)) => record.payload.as_slice(),
+            // Trimmed by retention: there is nothing to compare with, and the id alone decides.
+            Some(Err(_)) => {
+                self.memory.counters.duplicates += 1;
+                return Ok(());
+            }
+        };
+        let original =
+            onefold_log::record::message_at(payload, first.index).map_err(|e| record_error(entry, &e))?;
+        if original.is_none_or(|original| same_content(&original, view)) {
+            self.memory.counters.duplicates += 1;
+            return Ok(());
+        }
+        self.memory.counters.conflicts += 1;
+        let detail = format!(
+            "message id {} was used before, for another message received earlier; the first one counts",
+            view.message_id
+        );
+        self.quarantine(at, view.source, "dup_conflict", &detail)
+    }
+
+    /// The message is `profile`'s.
+    fn own(
+        &mut self,
+        handle: ProfileHandle,
+        at: EventRef,
+        view: &MessageView<'_>,
+        ts: Timestamp,
+        cause: Cause,
+    ) -> Result<(), Error> {
+        let compiled = self.compiled.clone();
+        let touch = self.touched.entry(handle).or_default();
+        touch.because(cause);
+        for (destination, selector) in &compiled.routes.events {
+            if selector.matches(view.message_type, view.name, view.body) {
+                touch.forwards.push((*destination, at, view.message_id.to_owned()));
+            }
+        }
+        if touch.rebuild {
+            // The rebuild reads the streams, this message's row included.
+            return Ok(());
+        }
+        let mut touch = std::mem::take(touch);
+        let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
+        if !profile.is_person() {
+            self.memory.counters.persons += 1;
+            profile.catalogue = compiled.catalogue.version.0;
+            compiled.plan.begin(&mut profile.state, &mut touch.primitives);
+        }
+        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
+        profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
+        match view.message_type {
+            MessageType::Identify => {
+                for (key, json) in traits_of(view.body) {
+                    let before = visible(&profile.traits, &key);
+                    let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
+                    if set_trait(&mut profile.traits, &key, value) {
+                        compiled.plan.trait_changed(&key, &mut touch.primitives);
+                        touch.traits_before.entry(key).or_insert(before);
+                    }
+                }
+            }
+            MessageType::Group => {
+                let since = profile.accounts.entry(view.group_id.to_owned()).or_insert(ts);
+                *since = (*since).min(ts);
+                self.fold_account(view, &stamp)?;
+            }
+            _ => {}
+        }
+        compiled.plan.observe(
+            &mut profile.state,
+            &mut touch.primitives,
+            view.message_type,
+            view.name,
+            view.body,
+            ts,
+        );
+        self.memory.profiles.put(handle, profile);
+        self.touched.insert(handle, touch);
+        Ok(())
+    }
+
+    /// A group call sets the account's traits.
+    fn fold_account(&mut self, view: &MessageView<'_>, stamp: &Stamp) -> Result<(), Error> {
+        let key = rows::account_key(view.group_id);
+        let mut traits: TraitMap = match self.txn.get(Table::Account, &key)? {
+            Some(bytes) => rows::decode("account", &bytes)?,
+            None => TraitMap::new(),
+        };
+        for (name, json) in traits_of(view.body) {
+            let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
+            set_trait(&mut traits, &name, value);
+        }
+        self.txn.put(Table::Account, key, rows::encode(&traits)?);
+        Ok(())
+    }
+}
+
+/// The JSON that a reader of a profile sees under `key`.
+pub(crate) fn visible(traits: &TraitMap, key: &str) -> Option<String> {
+    traits.get(key).filter(|value| !value.is_removed()).map(|value| value.json.clone())
+}
+
+/// The traits of an identify or group call: JSON text by key, empty for `null`.
+pub(crate) fn traits_of(body: &[u8]) -> Vec<(String, String)> {
+    #[derive(serde::Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, default)]
+        traits: Option<BTreeMap<String, &'a RawValue>>,
+    }
+    // Ingest has parsed this body; one that does not parse here has no traits.
+    let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return Vec::new() };
+    let traits = body.traits.unwrap_or_default();
+    traits
+        .into_iter()
+        .map(|(key, json)| (key, if json.get() == "null" { String::new() } else { json.get().to_owned() }))
+        .collect()
+}
+
+/// Whether two messages under one id say the same, but for what a client changes when it sends again.
+fn same_content(a: &MessageView<'_>, b: &MessageView<'_>) -> bool {
+    if a.body == b.body {
+        return true;
+    }
+    let essence = |body: &[u8]| {
+        let mut value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            for volatile in ["sentAt", "_metadata", "receivedAt", "writeKey", "channel"] {
+                object.remove(volatile);
+            }
+            if let Some(context) = object.get_mut("context").and_then(serde_json::Value::as_object_mut) {
+                context.remove("ip");
+            }
+        }
+        value
+    };
+    essence(a.body) == essence(b.body)
+}

@@ -1,0 +1,144 @@
+//! What is kept of a profile beside its identifiers: traits with provenance, accounts, audience state.
+//!
+//! **PROFILE-1:** the content is a function of the set of events the profile owns and the engine time, not of their
+//! order of arrival: traits win by (event time, message id), counters add, first and last are minima and maxima.
+
+use onefold_types::{ProfileHandle, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// When a message happened and which it was: the order that decides between two values of a trait.
+pub use onefold_identity::graph::Stamp;
+
+/// A trait's current value and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraitValue {
+    /// JSON text; empty for a trait that was removed by `null` (kept, so that an older value arriving later stays out).
+    pub json: String,
+    /// The message that set it.
+    pub stamp: Stamp,
+    /// The key of the source that sent it.
+    pub source: String,
+}
+
+impl TraitValue {
+    /// Whether the trait was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.json.is_empty()
+    }
+}
+
+/// Traits by key.
+pub type TraitMap = BTreeMap<String, TraitValue>;
+
+/// Sets `key`, unless the trait has a later value. Returns whether it changed what a reader sees.
+pub fn set_trait(traits: &mut TraitMap, key: &str, value: TraitValue) -> bool {
+    match traits.get_mut(key) {
+        Some(known) if known.stamp >= value.stamp => false,
+        Some(known) => {
+            let changed = known.json != value.json;
+            *known = value;
+            changed
+        }
+        None => {
+            let changed = !value.is_removed();
+            traits.insert(key.to_owned(), value);
+            changed
+        }
+    }
+}
+
+/// A message that a profile owns, as its first or last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sighting {
+    /// When, and which.
+    pub stamp: Stamp,
+    /// The key of the source.
+    pub source: String,
+}
+
+/// A profile's blob: one read and one write per distinct profile and batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// How many events it owns. A profile that owns none is no person: no audience, no list, no effect.
+    pub events: u64,
+    /// Its first event.
+    pub first: Option<Sighting>,
+    /// Its last event.
+    pub last: Option<Sighting>,
+    /// Plain traits.
+    pub traits: TraitMap,
+    /// Accounts it belongs to, with the earliest sign of it.
+    pub accounts: BTreeMap<String, Timestamp>,
+    /// Audience state, encoded by the audience crate.
+    #[serde(with = "crate::profile::state_bytes")]
+    pub state: onefold_audience::State,
+    /// The catalogue version that memberships and computed traits are complete for.
+    pub catalogue: u32,
+    /// The due instant of its live calendar entry.
+    pub armed: Option<Timestamp>,
+    /// Transitions so far: numbers effects that would otherwise be equal.
+    pub transitions: u64,
+    /// Lanes that this one absorbed: their effects go first.
+    pub absorbed: Vec<ProfileHandle>,
+    /// The customer key, once issued: its number and text.
+    pub customer_key: Option<(u64, String)>,
+}
+
+impl Profile {
+    /// Whether it owns an event.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        self.events > 0
+    }
+
+    /// Counts one owned event.
+    pub fn saw(&mut self, sighting: Sighting) {
+        self.events += 1;
+        if self.first.as_ref().is_none_or(|first| sighting < *first) {
+            self.first = Some(sighting.clone());
+        }
+        if self.last.as_ref().is_none_or(|last| sighting > *last) {
+            self.last = Some(sighting);
+        }
+    }
+
+    /// Takes over what `other` owns; audience state is the caller's. Commutative on what it covers.
+    pub fn absorb(&mut self, handle: ProfileHandle, other: &mut Self) {
+        self.events += other.events;
+        for sighting in [other.first.take(), other.last.take()].into_iter().flatten() {
+            if self.first.as_ref().is_none_or(|first| sighting < *first) {
+                self.first = Some(sighting.clone());
+            }
+            if self.last.as_ref().is_none_or(|last| sighting > *last) {
+                self.last = Some(sighting);
+            }
+        }
+        for (key, value) in std::mem::take(&mut other.traits) {
+            set_trait(&mut self.traits, &key, value);
+        }
+        for (account, since) in std::mem::take(&mut other.accounts) {
+            let known = self.accounts.entry(account).or_insert(since);
+            *known = (*known).min(since);
+        }
+        self.absorbed.append(&mut other.absorbed);
+        self.absorbed.push(handle);
+    }
+}
+
+mod state_bytes {
+    use onefold_audience::State;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<State, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        State::decode(bytes).map_err(D::Error::custom)
+    }
+}

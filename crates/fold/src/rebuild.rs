@@ -1,0 +1,154 @@
+//! A profile's content from its streams: after a split, an undo, a late change of owner, a new definition.
+//!
+//! The streams say what a profile owns; bodies are read from the log only where a trait, an account or a primitive
+//! wants one.
+
+use crate::batch::{Batch, record_error};
+use crate::error::Error;
+use crate::graph::stream_rows;
+use crate::message::traits_of;
+use crate::profile::{Profile, Sighting, Stamp, TraitValue, set_trait};
+use crate::touch::Touch;
+use onefold_audience::NewPrimitives;
+use onefold_identity::engine::{Range, owned_ranges};
+use onefold_identity::graph::{Graph, StreamRow};
+use onefold_log::record::message_at;
+use onefold_types::{MessageType, ProfileHandle, Timestamp};
+
+/// What a rebuild takes from each event.
+enum Want<'a> {
+    /// Everything: counts, traits, accounts, all primitives.
+    Everything,
+    /// Only what new primitives count.
+    Primitives(&'a NewPrimitives),
+}
+
+impl Batch<'_> {
+    /// Everything anew; memberships, computed values, transition number and lanes stay, so that settling finds the difference.
+    pub(crate) fn rebuild(
+        &mut self,
+        handle: ProfileHandle,
+        old: Profile,
+        touch: &mut Touch,
+    ) -> Result<Profile, Error> {
+        let compiled = self.compiled.clone();
+        let was_person = old.is_person();
+        let mut profile = Profile {
+            state: old.state.emptied(),
+            catalogue: compiled.catalogue.version.0,
+            armed: old.armed,
+            transitions: old.transitions,
+            absorbed: old.absorbed,
+            ..Profile::default()
+        };
+        compiled.plan.begin(&mut profile.state, &mut touch.primitives);
+        self.replay(handle, &mut profile, touch, &Want::Everything)?;
+        compiled.plan.touch_everything(&mut touch.primitives);
+        self.memory.counters.persons += i64::from(profile.is_person()) - i64::from(was_person);
+        Ok(profile)
+    }
+
+    /// Adds what `new` primitives count of the history.
+    pub(crate) fn replay_new(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        touch: &mut Touch,
+        new: &NewPrimitives,
+    ) -> Result<(), Error> {
+        self.replay(handle, profile, touch, &Want::Primitives(new))
+    }
+
+    fn replay(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        touch: &mut Touch,
+        want: &Want<'_>,
+    ) -> Result<(), Error> {
+        let compiled = self.compiled.clone();
+        let ranges = owned_ranges(&compiled.rules, self, handle)?;
+        for range in &ranges {
+            for row in self.rows_of(range)? {
+                self.replay_row(profile, touch, want, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream rows of a range, in order.
+    pub(crate) fn rows_of(&mut self, range: &Range) -> Result<Vec<StreamRow>, Error> {
+        let mut found = Vec::new();
+        // The bounds are (ts, message id): rows at the very instants are decided by message id below.
+        let until = range.to.as_ref().map_or(Timestamp::MAX, |to| to.ts);
+        stream_rows(self.txn.as_ref(), range.stream, range.from.ts, until, &mut |row| {
+            if range.takes(row.set) {
+                found.push(row);
+            }
+            true
+        })?;
+        let mut inside = Vec::with_capacity(found.len());
+        for row in found {
+            let on_edge = row.ts == range.from.ts || range.to.as_ref().is_some_and(|to| to.ts == row.ts);
+            if !on_edge || range.contains(row.ts, &self.message_id(row.at)?) {
+                inside.push(row);
+            }
+        }
+        Ok(inside)
+    }
+
+    fn replay_row(
+        &mut self,
+        profile: &mut Profile,
+        touch: &mut Touch,
+        want: &Want<'_>,
+        row: StreamRow,
+    ) -> Result<(), Error> {
+        let compiled = self.compiled.clone();
+        let entry = self.read_record(row.at)?;
+        let Some(view) = message_at(&entry.payload, row.at.index).map_err(|e| record_error(&entry, &e))?
+        else {
+            return Ok(());
+        };
+        match want {
+            Want::Everything => {
+                let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
+                profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
+                match view.message_type {
+                    MessageType::Identify => {
+                        for (key, json) in traits_of(view.body) {
+                            let value =
+                                TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
+                            set_trait(&mut profile.traits, &key, value);
+                        }
+                    }
+                    MessageType::Group => {
+                        let since = profile.accounts.entry(view.group_id.to_owned()).or_insert(row.ts);
+                        *since = (*since).min(row.ts);
+                    }
+                    _ => {}
+                }
+                compiled.plan.observe(
+                    &mut profile.state,
+                    &mut touch.primitives,
+                    view.message_type,
+                    view.name,
+                    view.body,
+                    row.ts,
+                );
+            }
+            Want::Primitives(new) => {
+                compiled.plan.observe_new(
+                    new,
+                    &mut profile.state,
+                    &mut touch.primitives,
+                    view.message_type,
+                    view.name,
+                    view.body,
+                    row.ts,
+                );
+            }
+        }
+        Ok(())
+    }
+}

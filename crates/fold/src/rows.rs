@@ -1,0 +1,221 @@
+//! Keys and values of the fold's tables: the one place that knows their bytes.
+//!
+//! Keys are big-endian so that byte order is the order a scan wants. Values are postcard behind a version byte,
+//! except the small hot ones (`seen`, `stream`), which are fixed layouts.
+
+use crate::error::Error;
+use onefold_identity::graph::{Link, Stamp, StreamRow};
+use onefold_types::{EventRef, NameId, NodeId, Position, ProfileHandle, SetId, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The version byte of every postcard value.
+const VERSION: u8 = 1;
+
+/// Encodes a row's value.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    postcard::to_extend(value, vec![VERSION]).map_err(Error::Encode)
+}
+
+/// Decodes a row's value; `what` names the table in the error.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Error> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => {
+            postcard::from_bytes(rest).map_err(|source| Error::Decode { what, source: Some(source) })
+        }
+        _ => Err(Error::Decode { what, source: None }),
+    }
+}
+
+/// Sixteen bytes of a message-id hash.
+pub fn seen_key(hash: u128) -> Vec<u8> {
+    hash.to_be_bytes().to_vec()
+}
+
+/// `position u64 · index u16`: where a message's first copy stands; a tombstone has index `u16::MAX`.
+pub fn seen_value(at: EventRef) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(10);
+    bytes.extend(at.position.0.to_be_bytes());
+    bytes.extend(at.index.to_be_bytes());
+    bytes
+}
+
+/// Inverse of [`seen_value`].
+pub fn seen_from(bytes: &[u8]) -> Result<EventRef, Error> {
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<2>(), bytes.len()) {
+        (Some(position), Some(index), 10) => Ok(EventRef {
+            position: Position(u64::from_be_bytes(*position)),
+            index: u16::from_be_bytes(*index),
+        }),
+        _ => Err(Error::Decode { what: "seen", source: None }),
+    }
+}
+
+/// `type NUL value`; a type never holds a NUL.
+pub fn ident_key(id_type: &str, value: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(id_type.len() + value.len() + 1);
+    key.extend(id_type.as_bytes());
+    key.push(0);
+    key.extend(value.as_bytes());
+    key
+}
+
+/// Eight bytes, big-endian.
+pub fn number_key(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// Inverse of [`number_key`]; also reads a key's first eight bytes.
+pub fn number_from(what: &'static str, bytes: &[u8]) -> Result<u64, Error> {
+    bytes
+        .first_chunk::<8>()
+        .map(|chunk| u64::from_be_bytes(*chunk))
+        .ok_or(Error::Decode { what, source: None })
+}
+
+/// The nodes of a set, in order.
+pub fn nodes_key(nodes: &[NodeId]) -> Vec<u8> {
+    nodes.iter().flat_map(|node| node.0.to_be_bytes()).collect()
+}
+
+/// Inverse of [`nodes_key`].
+pub fn nodes_from(bytes: &[u8]) -> Vec<NodeId> {
+    bytes
+        .chunks_exact(8)
+        .filter_map(|chunk| chunk.first_chunk::<8>())
+        .map(|c| NodeId(u64::from_be_bytes(*c)))
+        .collect()
+}
+
+/// `node · nodes of the set`.
+pub fn member_key(node: NodeId, nodes: &[NodeId]) -> Vec<u8> {
+    let mut key = number_key(node.0);
+    key.extend(nodes_key(nodes));
+    key
+}
+
+/// `node · ts · position · index`.
+pub fn stream_key(node: NodeId, ts: Timestamp, at: EventRef) -> Vec<u8> {
+    let mut key = Vec::with_capacity(26);
+    key.extend(node.0.to_be_bytes());
+    key.extend(ts.to_key());
+    key.extend(at.position.0.to_be_bytes());
+    key.extend(at.index.to_be_bytes());
+    key
+}
+
+/// `name u32 · set u64`.
+pub fn stream_value(name: NameId, set: SetId) -> Vec<u8> {
+    let mut value = Vec::with_capacity(12);
+    value.extend(name.0.to_be_bytes());
+    value.extend(set.0.to_be_bytes());
+    value
+}
+
+/// Reads a stream row.
+pub fn stream_from(key: &[u8], value: &[u8]) -> Result<StreamRow, Error> {
+    let parts = (|| {
+        let ts = key.get(8..16)?.first_chunk::<8>()?;
+        let position = key.get(16..24)?.first_chunk::<8>()?;
+        let index = key.get(24..26)?.first_chunk::<2>()?;
+        let name = value.get(..4)?.first_chunk::<4>()?;
+        let set = value.get(4..12)?.first_chunk::<8>()?;
+        Some(StreamRow {
+            ts: Timestamp::from_key(*ts),
+            at: EventRef {
+                position: Position(u64::from_be_bytes(*position)),
+                index: u16::from_be_bytes(*index),
+            },
+            name: NameId(u32::from_be_bytes(*name)),
+            set: SetId(u64::from_be_bytes(*set)),
+        })
+    })();
+    parts.ok_or(Error::Decode { what: "stream", source: None })
+}
+
+/// `due · handle`.
+pub fn timer_key(due: Timestamp, profile: ProfileHandle) -> Vec<u8> {
+    let mut key = due.to_key().to_vec();
+    key.extend(profile.0.to_be_bytes());
+    key
+}
+
+/// Inverse of [`timer_key`].
+pub fn timer_from(key: &[u8]) -> Result<(Timestamp, ProfileHandle), Error> {
+    match (key.first_chunk::<8>(), key.last_chunk::<8>(), key.len()) {
+        (Some(due), Some(profile), 16) => {
+            Ok((Timestamp::from_key(*due), ProfileHandle(u64::from_be_bytes(*profile))))
+        }
+        _ => Err(Error::Decode { what: "timer", source: None }),
+    }
+}
+
+/// `device · ts · message id`.
+pub fn devlink_key(device: NodeId, ts: Timestamp, message_id: &str) -> Vec<u8> {
+    let mut key = number_key(device.0);
+    key.extend(ts.to_key());
+    key.extend(message_id.as_bytes());
+    key
+}
+
+/// Inverse of [`devlink_key`], with the anchor from the value.
+pub fn devlink_from(key: &[u8], value: &[u8]) -> Result<Link, Error> {
+    let wrong = || Error::Decode { what: "devlink", source: None };
+    let ts = key.get(8..16).and_then(|b| b.first_chunk::<8>()).ok_or_else(wrong)?;
+    let message_id = key.get(16..).and_then(|b| std::str::from_utf8(b).ok()).ok_or_else(wrong)?;
+    let anchor = NodeId(number_from("devlink", value)?);
+    Ok(Link { at: Stamp::new(Timestamp::from_key(*ts), message_id), anchor })
+}
+
+/// `audience u32 · profile`.
+pub fn audience_member_key(audience: u32, profile: ProfileHandle) -> Vec<u8> {
+    let mut key = audience.to_be_bytes().to_vec();
+    key.extend(profile.0.to_be_bytes());
+    key
+}
+
+/// `m · group id · NUL · node`: a member of an account, by the stream that said so.
+pub fn account_member_key(group_id: &str, node: NodeId) -> Vec<u8> {
+    let mut key = account_member_prefix(group_id);
+    key.extend(node.0.to_be_bytes());
+    key
+}
+
+/// All members of an account.
+pub fn account_member_prefix(group_id: &str) -> Vec<u8> {
+    let mut key = vec![b'm'];
+    key.extend(group_id.as_bytes());
+    key.push(0);
+    key
+}
+
+/// `a · group id`: an account's traits.
+pub fn account_key(group_id: &str) -> Vec<u8> {
+    let mut key = vec![b'a'];
+    key.extend(group_id.as_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_rows_read_back_and_sort_by_time() {
+        let at = EventRef { position: Position(77), index: 3 };
+        let early = stream_key(NodeId(5), Timestamp(-10), at);
+        let late = stream_key(NodeId(5), Timestamp(10), at);
+        assert!(early < late);
+        let row = stream_from(&early, &stream_value(NameId(9), SetId(12))).unwrap();
+        assert_eq!(row, StreamRow { ts: Timestamp(-10), at, name: NameId(9), set: SetId(12) });
+        assert!(stream_from(&early[..25], &[]).is_err());
+    }
+
+    #[test]
+    fn seen_and_timer_rows_read_back() {
+        let at = EventRef { position: Position(u64::MAX), index: 9 };
+        assert_eq!(seen_from(&seen_value(at)).unwrap(), at);
+        let key = timer_key(Timestamp(1), ProfileHandle(2));
+        assert_eq!(timer_from(&key).unwrap(), (Timestamp(1), ProfileHandle(2)));
+    }
+}

@@ -1,0 +1,176 @@
+//! The end of an instant: each profile it touched is looked at once, and only the net change goes out (B10).
+
+use crate::batch::Batch;
+use crate::effects::{Transition, Who};
+use crate::error::Error;
+use crate::message::visible;
+use crate::profile::Profile;
+use crate::report::Happening;
+use crate::rows;
+use crate::touch::Touch;
+use crate::view::PlainTraits;
+use onefold_audience::{Flip, FlipKind};
+use onefold_store::Table;
+use onefold_types::effect::{Cause, Change};
+use onefold_types::{AudienceId, ProfileHandle, Timestamp};
+
+impl Batch<'_> {
+    pub(crate) fn settle_touched(&mut self) -> Result<(), Error> {
+        // A rebuild can touch no other profile, so one pass is enough.
+        for (handle, touch) in std::mem::take(&mut self.touched) {
+            self.settle(handle, touch)?;
+        }
+        self.removed.clear();
+        Ok(())
+    }
+
+    fn settle(&mut self, handle: ProfileHandle, mut touch: Touch) -> Result<(), Error> {
+        let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
+        if touch.rebuild {
+            let before = profile.traits.clone();
+            profile = self.rebuild(handle, profile, &mut touch)?;
+            for key in before.keys().chain(profile.traits.keys()) {
+                let old = visible(&before, key);
+                if old != visible(&profile.traits, key) {
+                    touch.traits_before.entry(key.clone()).or_insert(old);
+                }
+            }
+        }
+        let cause = touch.cause.take().unwrap_or(Cause::Time);
+        let Some(who) = self.who(handle)? else {
+            return self.forget(handle, profile, &cause, None);
+        };
+        if !profile.is_person() {
+            return self.forget(handle, profile, &cause, Some(&who));
+        }
+        let compiled = self.compiled.clone();
+        let flips = compiled.plan.settle(
+            &mut profile.state,
+            &mut touch.primitives,
+            &PlainTraits(&profile.traits),
+            self.now,
+        );
+        self.send_flips(handle, &mut profile, &who, flips, &cause)?;
+        for (key, before) in std::mem::take(&mut touch.traits_before) {
+            let after = visible(&profile.traits, &key);
+            if after != before {
+                let value = after.unwrap_or_else(|| "null".to_owned());
+                let change = Change::TraitChanged { key, value };
+                let transition =
+                    Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
+                self.emit(&mut profile, &who, &transition)?;
+            }
+        }
+        for (destination, at, message_id) in touch.forwards {
+            let cause = Cause::Event { message_id, late: false };
+            let transition =
+                Transition { profile: handle, effective: self.now, change: Change::Event { at }, cause };
+            self.forward(&mut profile, &who, destination, at, &transition)?;
+        }
+        self.rearm(handle, &mut profile)?;
+        self.memory.profiles.put(handle, profile);
+        Ok(())
+    }
+
+    /// Writes what the audience plan found: membership index, sizes, effects.
+    pub(crate) fn send_flips(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        who: &Who,
+        flips: Vec<Flip>,
+        cause: &Cause,
+    ) -> Result<(), Error> {
+        for flip in flips {
+            let effective = flip.effective;
+            let change = match flip.kind {
+                FlipKind::Entered(audience) => {
+                    self.count_member(audience, handle, 1);
+                    self.report.note(Happening::Entered { audience, profile: handle, effective });
+                    Change::Entered { audience, initial: matches!(cause, Cause::Definition) }
+                }
+                FlipKind::Exited(audience) => {
+                    self.count_member(audience, handle, -1);
+                    self.report.note(Happening::Exited { audience, profile: handle, effective });
+                    Change::Exited { audience }
+                }
+                FlipKind::Computed(computed_trait, value) => {
+                    Change::TraitComputed { computed_trait, value: value.to_string() }
+                }
+            };
+            let cause = if effective < self.now && !matches!(cause, Cause::Definition) {
+                Cause::Time
+            } else {
+                cause.clone()
+            };
+            let transition = Transition { profile: handle, effective, change, cause };
+            self.emit(profile, who, &transition)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn count_member(&mut self, audience: AudienceId, profile: ProfileHandle, by: i64) {
+        let key = rows::audience_member_key(audience.0, profile);
+        if by > 0 {
+            self.txn.put(Table::AudienceMember, key, Vec::new());
+        } else {
+            self.txn.delete(Table::AudienceMember, key);
+        }
+        *self.memory.counters.audience_sizes.entry(audience.0).or_default() += by;
+    }
+
+    /// A cluster that owns nothing is no person: it leaves every audience, and its row goes.
+    pub(crate) fn forget(
+        &mut self,
+        handle: ProfileHandle,
+        mut profile: Profile,
+        cause: &Cause,
+        who: Option<&Who>,
+    ) -> Result<(), Error> {
+        let members: Vec<AudienceId> = profile.state.members().to_vec();
+        if let Some(due) = profile.armed.take() {
+            self.disarm(due, handle);
+        }
+        for audience in members {
+            self.count_member(audience, handle, -1);
+            if let Some(who) = who {
+                let change = Change::Exited { audience };
+                let transition =
+                    Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
+                self.emit(&mut profile, who, &transition)?;
+            }
+        }
+        self.memory.profiles.delete(handle);
+        Ok(())
+    }
+
+    /// Plants the profile's one timer: only if the next instant lies before the one that is planted already, for an
+    /// instant that moved later is found when the old timer fires.
+    pub(crate) fn rearm(&mut self, handle: ProfileHandle, profile: &mut Profile) -> Result<(), Error> {
+        let due = self.compiled.plan.next_due(&profile.state);
+        match (due, profile.armed) {
+            (None, _) => {}
+            (Some(due), Some(armed)) if armed <= due => {}
+            (Some(due), armed) => {
+                if let Some(armed) = armed {
+                    self.disarm(armed, handle);
+                }
+                self.arm(due, handle);
+                profile.armed = Some(due);
+            }
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, due: Timestamp, handle: ProfileHandle) {
+        self.txn.put(Table::Timer, rows::timer_key(due, handle), Vec::new());
+        if due < self.memory.horizon {
+            self.memory.timers.insert((due, handle));
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, due: Timestamp, handle: ProfileHandle) {
+        self.txn.delete(Table::Timer, rows::timer_key(due, handle));
+        self.memory.timers.remove(&(due, handle));
+    }
+}

@@ -1,0 +1,290 @@
+//! The worker: reads the log, folds batches, keeps the store synced, tells others how far it is.
+//!
+//! [`Worker::step`] is the whole of it, without threads or sleeping, so the simulator drives the same code.
+
+use crate::batch::{Batch, Setting};
+use crate::catalogue::Compiled;
+use crate::error::Error;
+use crate::memory::{CacheSizes, Counters, Memory, NEAR_MS};
+use crate::report::Report;
+use arc_swap::ArcSwap;
+use onefold_log::SharedLog;
+use onefold_store::{Progress, Store};
+use onefold_types::{Position, Timestamp};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The partition it owns.
+    pub partition: u32,
+    /// Keys profile ids and message-id hashes; kept beside the log, for ever.
+    pub secret: [u8; 32],
+    /// Bytes of the log that one batch takes at most.
+    pub batch_bytes: usize,
+    /// Timers that one batch fires at most.
+    pub batch_timers: usize,
+    /// Profiles that one batch brings up to date at most while messages wait; ten times as many while none do.
+    pub backfill_profiles: usize,
+    /// Quarantined items kept.
+    pub quarantine_cap: u64,
+    /// Time between syncs of the store.
+    pub sync_every: Duration,
+    /// Cached rows.
+    pub caches: CacheSizes,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            partition: 0,
+            secret: [0; 32],
+            batch_bytes: 4 << 20,
+            batch_timers: 10_000,
+            backfill_profiles: 200,
+            quarantine_cap: 100_000,
+            sync_every: Duration::from_secs(1),
+            caches: CacheSizes::default(),
+        }
+    }
+}
+
+/// What a step found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something; there may be more.
+    Worked,
+    /// Nothing until the log grows or the instant named comes.
+    Idle {
+        /// The next timer, if one is near.
+        next_due: Option<Timestamp>,
+    },
+}
+
+/// How far the fold is, as others see it.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Everything before this position is folded and committed.
+    pub position: Position,
+    /// The engine time.
+    pub engine_time: Timestamp,
+    /// Everything before this position is folded and synced: the log may be trimmed up to it.
+    pub synced: Position,
+    /// What was counted.
+    pub counters: Counters,
+    /// Profiles done and to do of a running backfill.
+    pub backfill: Option<(u64, u64)>,
+    /// Why the worker stopped, if it did.
+    pub failed: Option<String>,
+}
+
+/// Told of every committed batch, on the worker's thread: must be quick.
+pub trait Observer: Send {
+    /// A batch committed.
+    fn committed(&mut self, status: &Status, report: Report);
+}
+
+/// Shared with everyone who waits for the fold or reads its catalogue.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    status: Mutex<Status>,
+    moved: Condvar,
+    catalogue: ArcSwap<Compiled>,
+    stop: AtomicBool,
+}
+
+impl Handle {
+    /// The catalogue in force.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Compiled> {
+        self.inner.catalogue.load_full()
+    }
+
+    /// How far the fold is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Blocks until everything before `position` is folded and committed, the worker failed, or `timeout` passed;
+    /// says whether it is folded.
+    #[must_use]
+    pub fn wait(&self, position: Position, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut status = self.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if status.position >= position {
+                return true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || status.failed.is_some() {
+                return false;
+            }
+            let waited = self.inner.moved.wait_timeout(status, left);
+            status = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Asks the worker's thread to stop after its batch.
+    pub fn stop(&self) {
+        self.inner.stop.store(true, Ordering::Release);
+    }
+}
+
+/// Folds one partition of the log into the store.
+pub struct Worker {
+    log: SharedLog,
+    store: Arc<dyn Store>,
+    options: Options,
+    memory: Memory,
+    progress: Progress,
+    last_sync: Option<Instant>,
+    handle: Handle,
+}
+
+impl Worker {
+    /// Takes over the partition: fences whoever had it, reads where it is.
+    ///
+    /// # Errors
+    /// The store failed, or holds what this version does not read.
+    pub fn open(log: SharedLog, store: Arc<dyn Store>, options: Options) -> Result<Self, Error> {
+        let progress = store.take_over(options.partition)?;
+        log.raise_time(progress.engine_time);
+        let memory = Memory::load(store.snapshot()?.as_ref(), options.partition, options.caches)?;
+        let handle = Handle {
+            inner: Arc::new(Inner {
+                status: Mutex::new(Status::default()),
+                moved: Condvar::new(),
+                catalogue: ArcSwap::new(memory.compiled.clone()),
+                stop: AtomicBool::new(false),
+            }),
+        };
+        let worker = Self { log, store, options, memory, progress, last_sync: None, handle };
+        worker.publish(None);
+        Ok(worker)
+    }
+
+    /// For those who wait for the fold.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Folds one batch and commits it.
+    ///
+    /// # Errors
+    /// The log or the store failed; then nothing of the batch is visible, and the worker must be opened again.
+    pub fn step(&mut self) -> Result<(Step, Report), Error> {
+        let outcome = self.fold_batch();
+        if outcome.is_err() {
+            // What the failed batch did to counters, timers and caches is not in the store.
+            self.memory =
+                Memory::load(self.store.snapshot()?.as_ref(), self.options.partition, self.options.caches)?;
+        }
+        outcome
+    }
+
+    fn fold_batch(&mut self) -> Result<(Step, Report), Error> {
+        let entries = self.log.read(self.progress.position, self.options.batch_bytes)?;
+        let (tail, watermark) = self.log.watermark();
+        let setting = Setting {
+            log: self.log.as_ref(),
+            partition: self.options.partition,
+            secret: &self.options.secret,
+            quarantine_cap: self.options.quarantine_cap,
+            timers_max: self.options.batch_timers,
+        };
+        let txn = self.store.begin()?;
+        let mut batch = Batch::new(txn, &mut self.memory, &setting, self.progress.engine_time);
+        let mut position = self.progress.position;
+        let mut interrupted = false;
+        batch.prefetch(&entries)?;
+        for entry in &entries {
+            if !batch.fold(entry)? {
+                interrupted = true;
+                break;
+            }
+            position = entry.next;
+        }
+        if !interrupted && position >= tail {
+            batch.fire_timers(watermark)?;
+        }
+        let share = if entries.is_empty() { 10 } else { 1 };
+        batch.backfill_some(self.options.backfill_profiles * share)?;
+        let idle = position == self.progress.position && batch.is_idle();
+        if idle {
+            let next_due = batch.next_due(watermark.plus(NEAR_MS));
+            return Ok((Step::Idle { next_due }, Report::default()));
+        }
+        let (progress, report) = batch.commit(self.options.partition, self.progress, position)?;
+        self.progress = progress;
+        self.handle.inner.catalogue.store(self.memory.compiled.clone());
+        self.publish(None);
+        Ok((Step::Worked, report))
+    }
+
+    /// Makes the state survive a power cut; afterwards the log may be trimmed up to the folded position.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        let position = self.progress.position;
+        self.store.sync()?;
+        let mut status = self.handle.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.synced = position;
+        self.last_sync = Some(Instant::now());
+        Ok(())
+    }
+
+    fn publish(&self, failed: Option<String>) {
+        let mut status = self.handle.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.position = self.progress.position;
+        status.engine_time = self.progress.engine_time;
+        status.counters.clone_from(&self.memory.counters);
+        status.backfill = self.memory.backfill.as_ref().map(|backfill| (backfill.next, backfill.end));
+        status.failed = failed;
+        drop(status);
+        self.handle.inner.moved.notify_all();
+    }
+
+    /// Works until [`Handle::stop`]; on a thread of its own.
+    ///
+    /// # Errors
+    /// What stopped it: the log or the store failed. The state is as of the last committed batch.
+    pub fn run(mut self, mut observer: Box<dyn Observer>) -> Result<(), Error> {
+        let outcome = self.work(observer.as_mut());
+        if let Err(error) = &outcome {
+            self.publish(Some(error.to_string()));
+        }
+        outcome
+    }
+
+    fn work(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let mut dirty = false;
+        while !self.handle.inner.stop.load(Ordering::Acquire) {
+            let (step, report) = self.step()?;
+            match step {
+                Step::Worked => {
+                    dirty = true;
+                    observer.committed(&self.handle.status(), report);
+                }
+                Step::Idle { next_due } => {
+                    let (_, now) = self.log.watermark();
+                    let until_due = next_due.map_or(100, |due| (due.0 - now.0 + 1).clamp(1, 100));
+                    self.log.wait(self.progress.position, Duration::from_millis(until_due.unsigned_abs()));
+                }
+            }
+            if dirty && self.last_sync.is_none_or(|last| last.elapsed() >= self.options.sync_every) {
+                self.sync()?;
+                dirty = false;
+            }
+        }
+        self.sync()
+    }
+}

@@ -1,0 +1,232 @@
+//! What is refused: with which status, what is kept of it, and that nothing harms the server (INGEST-2, -3, -4).
+
+mod common;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use common::{Api, gzip};
+use onefold_ingest::Limits;
+use onefold_log::{Log, MemoryLogOptions};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_single_bad_message_is_400_with_its_reason_and_is_kept() {
+    let api = Api::new();
+    let answer = api.post_json("/v1/track", &json!({ "userId": "u", "writeKey": "wk_server" })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "missing_event"));
+    let kept = api.rejected();
+    assert_eq!((kept.len(), kept[0].code.as_str(), kept[0].source.as_str()), (1, "missing_event", "server"));
+    assert!(!String::from_utf8_lossy(&kept[0].body).contains("wk_server"));
+}
+
+#[tokio::test]
+async fn the_good_items_of_a_batch_are_taken_and_the_bad_ones_named() {
+    let api = Api::new();
+    let batch = json!({ "batch": [
+        { "type": "track", "event": "A", "userId": "u" },
+        { "type": "track", "userId": "u" },
+        { "type": "page" },
+        7,
+        { "type": "page", "anonymousId": "a", "properties": { "big": "x".repeat(40_000) } },
+        { "type": "page", "anonymousId": "a" },
+    ] });
+    let answer = api.post_json("/v1/batch", &batch).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let rejected: Vec<(u64, String)> = answer.json()["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["index"].as_u64().unwrap(), r["code"].as_str().unwrap().to_owned()))
+        .collect();
+    let expected = [(1, "missing_event"), (2, "no_identifier"), (3, "not_an_object"), (4, "too_large")];
+    assert_eq!(rejected, expected.map(|(i, c)| (i, c.to_owned())));
+    assert_eq!((api.messages().len(), api.rejected().len()), (2, 4));
+    let none = api.post_json("/v1/batch", &json!({ "batch": [{}] })).await;
+    assert_eq!((none.status, none.code().as_str()), (StatusCode::BAD_REQUEST, "all_rejected"));
+    assert_eq!(none.json()["rejected"][0]["code"], "missing_type");
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_taken() {
+    assert_eq!(Api::new().post_json("/v1/batch", &json!({ "batch": [] })).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn bad_json_is_400_and_kept_if_its_sender_is_known() {
+    let api = Api::new();
+    for body in ["", "{", "null", "\u{0}", "[1]", "{\"userId\":\"\\ud800\"}", "{\"a\":1e400"] {
+        let answer = api.post("/v1/page", body.to_owned()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body:?}: {:?}", answer.json());
+    }
+    assert_eq!(api.rejected().len(), 7);
+    assert_eq!(api.post("/v1/page", vec![0xff, 0xfe]).await.code(), "invalid_json");
+    assert_eq!(api.post_json("/v1/batch", &json!({ "batch": 3 })).await.code(), "missing_batch");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_413() {
+    let api = Api::new();
+    let large = json!({ "userId": "u", "properties": { "x": "y".repeat(33 << 10) } });
+    assert_eq!(api.post_json("/v1/page", &large).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let items = vec![json!({ "type": "page", "userId": "u" }); 2_501];
+    assert_eq!(api.post_json("/v1/batch", &json!({ "batch": items })).await.code(), "too_many_items");
+    let huge =
+        json!({ "batch": [{ "type": "page", "userId": "u", "properties": { "x": "y".repeat(600 << 10) } }] });
+    assert_eq!(api.post_json("/v1/batch", &huge).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_gigabyte_is_refused_after_the_limit_and_not_before_long() {
+    let api = Api::new();
+    let read = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = read.clone();
+    let endless = Endless { left: 1 << 30, counter };
+    let answer = api.post("/v1/batch", Body::new(endless)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(read.load(std::sync::atomic::Ordering::SeqCst) <= (500 << 10) + (64 << 10));
+}
+
+/// A body of spaces, made as it is read.
+struct Endless {
+    left: usize,
+    counter: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let size = self.left.min(64 << 10);
+        self.left -= size;
+        self.counter.fetch_add(size, std::sync::atomic::Ordering::SeqCst);
+        let frame = (size > 0).then(|| Ok(http_body::Frame::data(bytes::Bytes::from(vec![b' '; size]))));
+        std::task::Poll::Ready(frame)
+    }
+}
+
+#[tokio::test]
+async fn a_decompression_bomb_costs_what_an_honest_body_costs() {
+    let api = Api::new();
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 100 << 10, "the bomb itself is small: {}", bomb.len());
+    let request = Request::post("/v1/batch")
+        .header(header::AUTHORIZATION, "Basic d2tfc2VydmVyOg==")
+        .header(header::CONTENT_ENCODING, "gzip")
+        .body(Body::from(bomb))
+        .unwrap();
+    assert_eq!(api.send(request).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let request = Request::post("/v1/batch")
+        .header(header::AUTHORIZATION, "Basic d2tfc2VydmVyOg==")
+        .header(header::CONTENT_ENCODING, "gzip")
+        .body(Body::from("not gzip"))
+        .unwrap();
+    assert_eq!(api.send(request).await.code(), "invalid_gzip");
+}
+
+#[tokio::test]
+async fn nesting_has_a_limit() {
+    let api = Api::new();
+    let deep = format!(r#"{{"userId":"u","properties":{{"x":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    assert_eq!(api.post("/v1/page", deep).await.code(), "too_deep");
+}
+
+#[tokio::test]
+async fn too_fast_is_429_with_retry_after() {
+    let api = Api::new();
+    let page = json!({ "userId": "u", "writeKey": "wk_slow" });
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let request = Request::post("/v1/page").body(Body::from(page.to_string())).unwrap();
+        let answer = api.send(request).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(answer.headers[header::RETRY_AFTER].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+            assert!(answer.headers.contains_key("x-ratelimit-reset"));
+        }
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn before_the_catalogue_is_loaded_a_client_is_told_to_come_back() {
+    let api = Api::new();
+    api.catalogue.store(None);
+    let answer = api.post_json("/v1/page", &json!({ "userId": "u" })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "not_ready"));
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn a_log_that_is_behind_is_503_and_nothing_is_lost_silently() {
+    let api =
+        Api::with(Limits::default(), MemoryLogOptions { queue_bytes_max: 1, ..MemoryLogOptions::default() });
+    api.log.hold();
+    api.log.append(b"waits".to_vec(), Box::new(|_| {}));
+    let answer = api.post_json("/v1/page", &json!({ "userId": "u" })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "busy"));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// JSON of the shapes that messages have, with everything in the wrong place now and then.
+fn messy() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        Just(json!("track")),
+        Just(json!("2024-01-01T00:00:00Z")),
+    ];
+    let key = prop_oneof![
+        Just("type"),
+        Just("userId"),
+        Just("anonymousId"),
+        Just("event"),
+        Just("context"),
+        Just("traits"),
+        Just("externalIds"),
+        Just("device"),
+        Just("batch"),
+        Just("timestamp"),
+        Just("sentAt"),
+        Just("messageId"),
+        Just("writeKey"),
+        Just("ip"),
+        Just("id"),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics_or_is_blamed_on_the_server(bytes in proptest::collection::vec(any::<u8>(), 0..200), value in messy()) {
+        let api = Api::new();
+        runtime().block_on(async {
+            for path in ["/v1/track", "/v1/batch", "/v1/identify", "/v1/alias"] {
+                for body in [bytes.clone(), value.to_string().into_bytes(), json!({ "batch": [value.clone()], "context": value.clone() }).to_string().into_bytes()] {
+                    let status = api.post(path, body).await.status.as_u16();
+                    prop_assert!(status < 500, "{path} {status}");
+                }
+            }
+            Ok(())
+        })?;
+        // What was accepted reads back, whatever it was.
+        for message in api.messages() {
+            prop_assert!(serde_json::from_slice::<Value>(&message.body).is_ok());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What only a socket shows: slow clients, idle connections, a drain at the end.
+
+mod common;
+
+use common::Api;
+use onefold_ingest::{Limits, ServeOptions, serve};
+use onefold_log::MemoryLogOptions;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+async fn start(options: ServeOptions) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>, Api) {
+    let limits = Limits { body_timeout: Duration::from_millis(150), ..Limits::default() };
+    let api = Api::with(limits, MemoryLogOptions::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server =
+        tokio::spawn(serve(listener, api.router.clone(), options, async move { drop(stopped.await) }));
+    (address, stop, server, api)
+}
+
+const PAGE: &str = r#"{"userId":"u","writeKey":"wk_server"}"#;
+
+async fn page(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /v1/page HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{PAGE}",
+        PAGE.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_client_that_drips_its_head_is_closed() {
+    let options = ServeOptions { header_timeout: Duration::from_millis(150), ..ServeOptions::default() };
+    let (address, _stop, _server, _api) = start(options).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"POST /v1/page HT").await.unwrap();
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    assert!(page(address).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_drips_its_body_is_told_to_come_back() {
+    let (address, _stop, _server, _api) = start(ServeOptions::default()).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"POST /v1/page HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_harm_nobody() {
+    let (address, _stop, _server, _api) = start(ServeOptions::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..400 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(page(address).await.starts_with("HTTP/1.1 200"));
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_stopping_server_ends_what_it_began_and_takes_nothing_new() {
+    let (address, stop, server, api) = start(ServeOptions::default()).await;
+    let mut open = TcpStream::connect(address).await.unwrap();
+    let head = format!("POST /v1/page HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{{", PAGE.len());
+    open.write_all(head.as_bytes()).await.unwrap();
+    assert!(page(address).await.starts_with("HTTP/1.1 200"));
+    stop.send(()).unwrap();
+    open.write_all(&PAGE.as_bytes()[1..]).await.unwrap();
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.await.unwrap();
+    assert_eq!(api.messages().len(), 2);
+    assert!(TcpStream::connect(address).await.is_err());
+}

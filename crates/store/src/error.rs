@@ -1,0 +1,50 @@
+//! What can go wrong with a store, classified where it is born.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A store operation that failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another worker has taken the partition over, or has advanced it: this one must stop.
+    #[error(
+        "partition {partition} was advanced by another worker (epoch {found}, expected {expected}); this worker must stop"
+    )]
+    Fenced {
+        /// Which.
+        partition: u32,
+        /// The epoch that the store holds.
+        found: u64,
+        /// The epoch that the transaction named.
+        expected: u64,
+    },
+    /// Another transaction changed what this one read: run the batch again.
+    #[error("another transaction changed a row that this one read; run the batch again")]
+    Conflict,
+    /// The disk is full; nothing of the transaction was kept.
+    #[error("the disk that holds the state is full: expected room for the next write")]
+    DiskFull,
+    /// A stored table is damaged.
+    #[error("the state at {} is damaged: {detail}; stop the server, move the folder away and start again: it is rebuilt from the log", path.display())]
+    Corrupt {
+        /// The folder.
+        path: PathBuf,
+        /// What the engine said.
+        detail: String,
+    },
+    /// An earlier write or sync failed, so what the disk holds is unknown until the store is opened again.
+    #[error("the store accepts nothing until it is opened again: {reason}")]
+    Poisoned {
+        /// The failure that did it.
+        reason: Arc<str>,
+    },
+    /// The engine failed otherwise.
+    #[error("{operation}: {detail}")]
+    Engine {
+        /// What was tried.
+        operation: &'static str,
+        /// What the engine said.
+        detail: String,
+    },
+}

@@ -1,0 +1,91 @@
+//! A transaction's own writes, over what is committed (STORE-2).
+
+use crate::{Bytes, Direction, KeyRange, Table};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+type Rows = BTreeMap<Bytes, Option<Bytes>>;
+
+/// Puts (`Some`) and deletes (`None`) by table and key.
+#[derive(Debug)]
+pub(crate) struct Overlay(Vec<Rows>);
+
+impl Overlay {
+    pub(crate) fn new() -> Self {
+        Self(Table::ALL.iter().map(|_| Rows::new()).collect())
+    }
+
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.0.get(table as usize).and_then(|rows| rows.get(key))
+    }
+
+    pub(crate) fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        if let Some(rows) = self.0.get_mut(table as usize) {
+            rows.insert(key, value);
+        }
+    }
+
+    /// Every write, table by table, in order of key.
+    pub(crate) fn into_writes(self) -> impl Iterator<Item = (Table, Bytes, Option<Bytes>)> {
+        let tables = Table::ALL.iter().copied();
+        tables
+            .zip(self.0)
+            .flat_map(|(table, rows)| rows.into_iter().map(move |(key, value)| (table, key, value)))
+    }
+
+    /// Shows the pairs of `base`, which come in `direction`, with this overlay's writes merged in.
+    pub(crate) fn scan<E>(
+        &self,
+        table: Table,
+        range: &KeyRange,
+        direction: Direction,
+        base: impl Iterator<Item = Result<(Bytes, Bytes), E>>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), E> {
+        let empty = Rows::new();
+        let rows = self.0.get(table as usize).unwrap_or(&empty);
+        if !range.to.is_empty() && range.from >= range.to {
+            return Ok(());
+        }
+        let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.to.as_slice()) };
+        let own = rows.range::<[u8], _>((Bound::Included(range.from.as_slice()), upper));
+        let mut own: Box<dyn Iterator<Item = (&Bytes, &Option<Bytes>)>> = match direction {
+            Direction::Forward => Box::new(own),
+            Direction::Reverse => Box::new(own.rev()),
+        };
+        let before = |a: &[u8], b: &[u8]| match direction {
+            Direction::Forward => a < b,
+            Direction::Reverse => a > b,
+        };
+        let mut next_own = own.next();
+        for pair in base {
+            let (key, value) = pair?;
+            while let Some((own_key, own_value)) = next_own.filter(|(own_key, _)| before(own_key, &key)) {
+                next_own = own.next();
+                if own_value.as_ref().is_some_and(|own_value| !visit(own_key, own_value)) {
+                    return Ok(());
+                }
+            }
+            match next_own.filter(|(own_key, _)| **own_key == key) {
+                Some((own_key, own_value)) => {
+                    next_own = own.next();
+                    if own_value.as_ref().is_some_and(|own_value| !visit(own_key, own_value)) {
+                        return Ok(());
+                    }
+                }
+                None => {
+                    if !visit(&key, &value) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        while let Some((own_key, own_value)) = next_own {
+            next_own = own.next();
+            if own_value.as_ref().is_some_and(|own_value| !visit(own_key, own_value)) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

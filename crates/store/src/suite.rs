@@ -1,0 +1,140 @@
+//! What every store must do: one check per clause of the contract, run by each implementation's tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test suite: a failure is a failed test"
+)]
+
+use crate::{Direction, Error, KeyRange, Progress, Read, Store, Table};
+use onefold_types::{Position, Timestamp};
+
+/// Runs every clause, each on a store of its own.
+pub fn check(make: &dyn Fn() -> Box<dyn Store>) {
+    atomic(make().as_ref());
+    read_your_writes(make().as_ref());
+    order(make().as_ref());
+    fence(make().as_ref());
+    snapshot(make().as_ref());
+    get_many(make().as_ref());
+}
+
+pub fn put(store: &dyn Store, rows: &[(&str, &str)]) {
+    let mut txn = store.begin().unwrap();
+    for (key, value) in rows {
+        txn.put(Table::Ident, key.as_bytes().to_vec(), value.as_bytes().to_vec());
+    }
+    txn.commit().unwrap();
+}
+
+pub fn scan(read: &dyn Read, range: &KeyRange, direction: Direction) -> Vec<String> {
+    let mut found = Vec::new();
+    read.scan(Table::Ident, range, direction, &mut |key, value| {
+        found.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+        true
+    })
+    .unwrap();
+    found
+}
+
+/// STORE-1: nothing of an abandoned transaction is seen, all of a committed one is.
+fn atomic(store: &dyn Store) {
+    let mut txn = store.begin().unwrap();
+    txn.put(Table::Ident, b"a".to_vec(), b"1".to_vec());
+    txn.put(Table::Node, b"a".to_vec(), b"2".to_vec());
+    drop(txn);
+    assert_eq!(store.snapshot().unwrap().get(Table::Ident, b"a").unwrap(), None);
+    let mut txn = store.begin().unwrap();
+    txn.put(Table::Ident, b"a".to_vec(), b"1".to_vec());
+    txn.put(Table::Node, b"a".to_vec(), b"2".to_vec());
+    txn.commit().unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.get(Table::Ident, b"a").unwrap().unwrap(), b"1");
+    assert_eq!(snapshot.get(Table::Node, b"a").unwrap().unwrap(), b"2");
+}
+
+/// STORE-2: own puts and deletes are seen by get and by scans in both directions.
+fn read_your_writes(store: &dyn Store) {
+    put(store, &[("b", "old"), ("d", "old"), ("f", "old")]);
+    let mut txn = store.begin().unwrap();
+    txn.put(Table::Ident, b"a".to_vec(), b"new".to_vec());
+    txn.put(Table::Ident, b"b".to_vec(), b"new".to_vec());
+    txn.delete(Table::Ident, b"d".to_vec());
+    txn.put(Table::Ident, b"e".to_vec(), b"new".to_vec());
+    txn.put(Table::Ident, b"g".to_vec(), b"new".to_vec());
+    txn.delete(Table::Ident, b"g".to_vec());
+    assert_eq!(txn.get(Table::Ident, b"d").unwrap(), None);
+    assert_eq!(txn.get(Table::Ident, b"e").unwrap().unwrap(), b"new");
+    let all = KeyRange::prefix(b"");
+    let expected = ["a=new", "b=new", "e=new", "f=old"];
+    assert_eq!(scan(txn.as_ref(), &all, Direction::Forward), expected);
+    let mut reversed = scan(txn.as_ref(), &all, Direction::Reverse);
+    reversed.reverse();
+    assert_eq!(reversed, expected);
+}
+
+/// STORE-3: ranges are half-open, ordered, cut short when the visitor says so.
+fn order(store: &dyn Store) {
+    put(store, &[("a", "1"), ("b", "2"), ("ba", "3"), ("c", "4"), ("d", "5")]);
+    let snapshot = store.snapshot().unwrap();
+    let range = KeyRange::between(b"b".to_vec(), b"d".to_vec());
+    assert_eq!(scan(snapshot.as_ref(), &range, Direction::Forward), ["b=2", "ba=3", "c=4"]);
+    assert_eq!(scan(snapshot.as_ref(), &range, Direction::Reverse), ["c=4", "ba=3", "b=2"]);
+    assert_eq!(scan(snapshot.as_ref(), &KeyRange::prefix(b"b"), Direction::Forward), ["b=2", "ba=3"]);
+    assert_eq!(
+        scan(snapshot.as_ref(), &KeyRange::between(b"d".to_vec(), b"b".to_vec()), Direction::Forward),
+        [""; 0]
+    );
+    let mut seen = 0;
+    snapshot
+        .scan(Table::Ident, &KeyRange::prefix(b""), Direction::Forward, &mut |_, _| {
+            seen += 1;
+            seen < 2
+        })
+        .unwrap();
+    assert_eq!(seen, 2);
+}
+
+/// STORE-4: only the worker with the current epoch and position advances; a fenced one changes nothing.
+fn fence(store: &dyn Store) {
+    let old = store.take_over(3).unwrap();
+    let new = store.take_over(3).unwrap();
+    assert_eq!(new.epoch, old.epoch + 1);
+    let to = Progress { position: Position(10), engine_time: Timestamp(99), epoch: new.epoch };
+    let mut txn = store.begin().unwrap();
+    txn.put(Table::Ident, b"stale".to_vec(), b"1".to_vec());
+    txn.advance(3, old, Progress { epoch: old.epoch, ..to });
+    assert!(matches!(txn.commit(), Err(Error::Fenced { partition: 3, .. })));
+    assert_eq!(store.snapshot().unwrap().get(Table::Ident, b"stale").unwrap(), None);
+    let mut txn = store.begin().unwrap();
+    txn.advance(3, new, to);
+    txn.commit().unwrap();
+    assert_eq!(store.snapshot().unwrap().progress(3).unwrap(), to);
+    let mut txn = store.begin().unwrap();
+    txn.advance(3, new, to);
+    assert!(matches!(txn.commit(), Err(Error::Fenced { .. })), "the position was advanced already");
+    assert_eq!(store.snapshot().unwrap().progress(4).unwrap(), Progress::default());
+}
+
+/// STORE-7: a snapshot does not see later commits.
+fn snapshot(store: &dyn Store) {
+    put(store, &[("a", "1")]);
+    let before = store.snapshot().unwrap();
+    put(store, &[("a", "2"), ("b", "1")]);
+    assert_eq!(before.get(Table::Ident, b"a").unwrap().unwrap(), b"1");
+    assert_eq!(scan(before.as_ref(), &KeyRange::prefix(b""), Direction::Forward), ["a=1"]);
+    assert_eq!(
+        scan(store.snapshot().unwrap().as_ref(), &KeyRange::prefix(b""), Direction::Forward),
+        ["a=2", "b=1"]
+    );
+}
+
+/// STORE-8: many keys at once, each answered in its place.
+fn get_many(store: &dyn Store) {
+    put(store, &[("a", "1"), ("c", "3")]);
+    let txn = store.begin().unwrap();
+    let keys = [b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+    let found = txn.get_many(Table::Ident, &keys).unwrap();
+    assert_eq!(found, [Some(b"1".to_vec()), None, Some(b"3".to_vec())]);
+}
