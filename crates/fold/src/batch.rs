@@ -39,6 +39,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) compiled: Arc<Compiled>,
     /// The instant that is being folded.
     pub(crate) now: Timestamp,
+    /// The engine time up to which timers are fired: when what they change is found.
+    pub(crate) observed: Timestamp,
     /// Profiles that the current instant touched, in order of handle.
     pub(crate) touched: BTreeMap<ProfileHandle, Touch>,
     /// Clusters that the current step removed: who they were.
@@ -66,6 +68,7 @@ impl<'a> Batch<'a> {
             setting,
             compiled,
             now,
+            observed: now,
             touched: BTreeMap::new(),
             removed: HashMap::new(),
             report: Report::default(),

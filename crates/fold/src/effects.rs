@@ -102,7 +102,7 @@ impl Batch<'_> {
             profile: transition.profile,
             after: profile.absorbed.clone(),
             effective: transition.effective,
-            observed: self.now,
+            observed: self.observed.max(self.now),
             change: transition.change.clone(),
             cause: transition.cause.clone(),
             ids: who.ids.clone(),

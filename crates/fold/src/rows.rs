@@ -167,13 +167,6 @@ pub fn devlink_from(key: &[u8], value: &[u8]) -> Result<Link, Error> {
     Ok(Link { at: Stamp::new(Timestamp::from_key(*ts), message_id), anchor })
 }
 
-/// `audience u32 · profile`.
-pub fn audience_member_key(audience: u32, profile: ProfileHandle) -> Vec<u8> {
-    let mut key = audience.to_be_bytes().to_vec();
-    key.extend(profile.0.to_be_bytes());
-    key
-}
-
 /// `m · group id · NUL · node`: a member of an account, by the stream that said so.
 pub fn account_member_key(group_id: &str, node: NodeId) -> Vec<u8> {
     let mut key = account_member_prefix(group_id);

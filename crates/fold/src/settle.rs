@@ -110,7 +110,7 @@ impl Batch<'_> {
     }
 
     pub(crate) fn count_member(&mut self, audience: AudienceId, profile: ProfileHandle, by: i64) {
-        let key = rows::audience_member_key(audience.0, profile);
+        let key = onefold_types::outbox::member_key(audience.0, profile);
         if by > 0 {
             self.txn.put(Table::AudienceMember, key, Vec::new());
         } else {

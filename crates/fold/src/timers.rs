@@ -10,6 +10,7 @@ use onefold_types::{ProfileHandle, Timestamp};
 impl Batch<'_> {
     /// Fires every timer due before `until`; `false` if the batch's share ran out before the end.
     pub(crate) fn fire_timers(&mut self, until: Timestamp) -> Result<bool, Error> {
+        self.observed = self.observed.max(until);
         loop {
             if self.memory.horizon < until {
                 let horizon = until.plus(NEAR_MS);

@@ -40,3 +40,11 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
         _ => None,
     }
 }
+
+/// `audience u32 · profile`, big-endian: a row of the index of members.
+#[must_use]
+pub fn member_key(audience: u32, profile: crate::ids::ProfileHandle) -> Vec<u8> {
+    let mut key = audience.to_be_bytes().to_vec();
+    key.extend(profile.0.to_be_bytes());
+    key
+}

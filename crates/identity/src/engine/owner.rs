@@ -1,12 +1,11 @@
 //! Whose an event is, and which events are a profile's (identity.md 1.1 "event owner").
 
 use super::changes::{NoOwner, Owner, Range};
-use super::timeline::{each_link, timeline_owner};
+use super::timeline::{login_sets, timeline_owner};
 use super::world::World;
-use crate::graph::{Graph, Link, NO_CLUSTER, Stamp};
-use onefold_types::{NodeId, ProfileHandle, SetId};
+use crate::graph::{Graph, Link, Stamp};
+use onefold_types::{EventRef, NodeId, ProfileHandle, SetId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 
 /// Whose an event with these identifiers is.
 pub(crate) fn owner<G: Graph>(
@@ -36,79 +35,116 @@ pub(crate) fn owner<G: Graph>(
 }
 
 /// What part of what a node anchors is meant.
+#[derive(Clone, Debug)]
 struct Part {
     from: Stamp,
     to: Option<Stamp>,
 }
 
+impl Part {
+    const fn all() -> Self {
+        Self { from: Stamp::least(), to: None }
+    }
+}
+
 /// Exactly the stream rows that a profile owns.
-pub(crate) fn ranges<G: Graph>(
-    world: &mut World<'_, G>,
-    profile: ProfileHandle,
-) -> Result<Vec<Range>, G::Error> {
+pub(crate) fn ranges<G: Graph>(world: &mut World<'_, G>, profile: ProfileHandle) -> Result<Vec<Range>, G::Error> {
     let mut ranges = Vec::new();
     let Some(cluster) = world.cluster(profile)? else { return Ok(ranges) };
-    let mut devices: BTreeSet<NodeId> = BTreeSet::new();
+    // Which members a device was seen with.
+    let mut devices: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
     for member in &cluster.members {
         let record = world.node(member.node)?;
         let person = world.kind_of(&record).person;
         if person {
             for row in world.sets(member.node)?.iter() {
-                devices.extend(row.nodes.iter().copied());
+                for node in &row.nodes {
+                    devices.entry(*node).or_default().insert(member.node);
+                }
             }
         }
         if person || cluster.has_person {
             if !record.hub {
-                let all = Part { from: Stamp::least(), to: None };
-                anchored(world, member.node, &all, &mut ranges)?;
+                anchored(world, member.node, &Part::all(), &mut ranges)?;
             }
         } else {
-            devices.insert(member.node);
+            let part = unclaimed(world, member.node)?;
+            if let Some(part) = part {
+                anchored(world, member.node, &part, &mut ranges)?;
+            }
         }
     }
-    for device in devices {
+    for (device, persons) in devices {
         let record = world.node(device)?;
         let clustered = world.cluster(record.cluster)?.is_none_or(|cluster| cluster.has_person);
-        if world.kind_of(&record).person || record.blocked || record.cluster == NO_CLUSTER || clustered {
+        if clustered || record.last_link.is_none() || world.kind_of(&record).person {
             continue;
         }
-        for part in intervals(world, device, profile)? {
-            anchored(world, device, &part, &mut ranges)?;
+        for person in persons {
+            for part in runs(world, device, person)? {
+                anchored(world, device, &part, &mut ranges)?;
+            }
         }
     }
     ranges.sort();
     Ok(ranges)
 }
 
-/// The intervals in which `profile` owns what a device without a person anchors.
-fn intervals<G: Graph>(
-    world: &mut World<'_, G>,
-    device: NodeId,
-    profile: ProfileHandle,
-) -> Result<Vec<Part>, G::Error> {
-    let mut links: Vec<Link> = Vec::new();
-    each_link(world, device, &mut |link| {
-        links.push(link.clone());
-        ControlFlow::Continue(())
-    })?;
-    let own = world.node(device)?.cluster == profile;
-    let Some(first) = links.first() else {
-        let all = Part { from: Stamp::least(), to: None };
-        return Ok(if own { vec![all] } else { Vec::new() });
-    };
-    let mut parts = Vec::new();
-    let mut from = Stamp::least();
-    if let Some(window) = world.rules.retro_window_ms() {
-        from = Stamp { ts: first.at.ts.minus(window), message_id: String::new() };
-        if own {
-            parts.push(Part { from: Stamp::least(), to: Some(from.clone()) });
+/// When the events of a device without a person are its own cluster's: as far as no login reaches.
+fn unclaimed<G: Graph>(world: &mut World<'_, G>, device: NodeId) -> Result<Option<Part>, G::Error> {
+    if world.node(device)?.last_link.is_none() {
+        return Ok(Some(Part::all()));
+    }
+    let first = world.graph.link_after(device, &Stamp::least())?;
+    Ok(match (first, world.rules.retro_window_ms()) {
+        (Some(first), Some(window)) => Some(Part { from: Stamp::least(), to: Some(reach_of(&first, window)) }),
+        _ => None,
+    })
+}
+
+/// The earliest event that a device's first login claims.
+fn reach_of(first: &Link, window: i64) -> Stamp {
+    Stamp { ts: first.at.ts.minus(window), message_id: String::new() }
+}
+
+/// The intervals in which `person`'s was the latest login on `device`, with what its first login claims before.
+fn runs<G: Graph>(world: &mut World<'_, G>, device: NodeId, person: NodeId) -> Result<Vec<Part>, G::Error> {
+    let mut logins: Vec<(Timestamp, EventRef)> = Vec::new();
+    for (stream, sets) in login_sets(world, device, person)? {
+        world.graph.stream(stream, Timestamp::MIN, Timestamp::MAX, &mut |row| {
+            if sets.contains(&row.set) {
+                logins.push((row.ts, row.at));
+            }
+            true
+        })?;
+    }
+    logins.sort_unstable();
+    let mut runs: BTreeMap<Stamp, Option<Stamp>> = BTreeMap::new();
+    for (ts, event) in logins {
+        // Most logins go on with a run that is known; only its ends need the message id.
+        let inside = |(start, end): (&Stamp, &Option<Stamp>)| {
+            start.ts < ts && end.as_ref().is_none_or(|end| ts < end.ts)
+        };
+        if runs.last_key_value().is_some_and(inside) {
+            continue;
+        }
+        let at = Stamp { ts, message_id: world.graph.message_id(event)? };
+        if let Some(link) = world.graph.link_at_or_before(device, &at)?
+            && link.anchor == person
+        {
+            let end = world.graph.link_after(device, &link.at)?.map(|next| next.at);
+            runs.insert(link.at, end);
         }
     }
-    for (index, link) in links.iter().enumerate() {
-        let to = links.get(index + 1).map(|next| next.at.clone());
-        if world.node(link.anchor)?.cluster == profile {
-            parts.push(Part { from: if index == 0 { from.clone() } else { link.at.clone() }, to });
-        }
+    let first = world.graph.link_after(device, &Stamp::least())?;
+    let mut parts = Vec::with_capacity(runs.len());
+    for (start, to) in runs {
+        let from = match (&first, world.rules.retro_window_ms()) {
+            (Some(first), Some(window)) if first.at == start => reach_of(first, window),
+            (Some(first), None) if first.at == start => Stamp::least(),
+            _ => start,
+        };
+        parts.push(Part { from, to });
     }
     Ok(parts)
 }

@@ -188,7 +188,7 @@ fn has_rows<G: Graph>(
 }
 
 /// The sets that log `anchor` in on `device`, by the stream that keeps them.
-fn login_sets<G: Graph>(
+pub(crate) fn login_sets<G: Graph>(
     world: &mut World<'_, G>,
     device: NodeId,
     anchor: NodeId,

@@ -38,6 +38,12 @@ impl<'a> MessageView<'a> {
         (0..self.id_count).map_while(move |_| read_id(&mut reader).ok())
     }
 
+    /// Event time of this message in a record received at `rt`: never after it.
+    #[must_use]
+    pub fn event_time(&self, rt: Timestamp) -> Timestamp {
+        self.ts.min(rt)
+    }
+
     /// The message, copied.
     #[must_use]
     pub fn to_message(&self) -> Message {

@@ -1,0 +1,58 @@
+//! What the tests of this crate share: two resolvers of one question, the notation of the worked cases, and generators
+//! of dense evidence: few people, addresses, browsers and devices, so that every rule bites.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod dense;
+pub mod engine;
+pub mod notation;
+
+use onefold_identity::oracle::{self, OracleEvent, Resolution};
+use onefold_identity::rules::Rules;
+use onefold_types::decision::Decision;
+use onefold_types::workspace::IdentityConfig;
+
+/// Something that answers who is who.
+pub trait Resolver {
+    /// Its name in failures.
+    fn name(&self) -> &'static str;
+
+    /// R(evidence, operator decisions, rules); events arrive in the order given, then the decisions.
+    fn resolve(
+        &mut self,
+        events: &[OracleEvent],
+        operations: &[(u64, Decision)],
+        config: &IdentityConfig,
+    ) -> Resolution;
+}
+
+/// The definitions themselves.
+pub struct OracleResolver;
+
+impl Resolver for OracleResolver {
+    fn name(&self) -> &'static str {
+        "oracle"
+    }
+
+    fn resolve(
+        &mut self,
+        events: &[OracleEvent],
+        operations: &[(u64, Decision)],
+        config: &IdentityConfig,
+    ) -> Resolution {
+        oracle::resolve(events, operations, &Rules::compile(config).unwrap())
+    }
+}
+
+/// All resolvers: each must give the same answer.
+pub fn resolvers() -> Vec<Box<dyn Resolver>> {
+    vec![Box::new(OracleResolver), Box::new(engine::EngineResolver)]
+}
+
+/// `resolution` without what the engine does not keep: the edges it rejected.
+pub fn comparable(mut resolution: Resolution) -> Resolution {
+    resolution.edges.rejected.clear();
+    resolution.edges.accepted.iter_mut().for_each(|edge| edge.operation = None);
+    resolution.edges.accepted.sort();
+    resolution
+}
