@@ -1,1 +1,76 @@
-//! See the crate's row in ARCHITECTURE.md.
+//! The management and profile API, personalise, the live stream, health and metrics.
+//!
+//! **Never here:** the tracking API; a write to state: whatever changes state is appended to the log, and answered when
+//! it is folded.
+//!
+//! - **ADMIN-1 (TENANT):** a path names the workspace, and only the one that is served is answered.
+//! - **ADMIN-2:** outside loopback every call but health asks for the admin token; a write key opens nothing here.
+
+mod answer;
+mod auth;
+mod decisions;
+mod health;
+mod live;
+mod profiles;
+mod workspace;
+
+pub use auth::Access;
+pub use live::{Live, LiveObserver};
+
+use axum::Router;
+use axum::middleware;
+use onefold_delivery::Delivery;
+use onefold_fold::query::Reader;
+use onefold_ingest_metrics::MetricsSource;
+use onefold_log::SharedLog;
+use onefold_store::Store;
+use std::sync::Arc;
+
+/// What the API reads and drives; cheap to clone.
+#[derive(Clone)]
+pub struct Admin(pub(crate) Arc<Parts>);
+
+/// The parts of an [`Admin`].
+pub struct Parts {
+    /// Reads the state.
+    pub reader: Reader,
+    /// Decisions and catalogues are appended to it.
+    pub log: SharedLog,
+    /// The state, for its size.
+    pub store: Arc<dyn Store>,
+    /// Destinations.
+    pub delivery: Arc<Delivery>,
+    /// What is happening.
+    pub live: Live,
+    /// Who may call.
+    pub access: Access,
+    /// The tracking API's counters, as Prometheus text.
+    pub ingest_metrics: MetricsSource,
+    /// One apply at a time.
+    pub applying: tokio::sync::Mutex<()>,
+}
+
+mod onefold_ingest_metrics {
+    /// Gives lines of Prometheus text.
+    pub type MetricsSource = Box<dyn Fn() -> String + Send + Sync>;
+}
+
+impl Admin {
+    /// The API over its parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// All routes.
+pub fn router(admin: Admin) -> Router {
+    let guarded = Router::new()
+        .merge(profiles::routes())
+        .merge(workspace::routes())
+        .merge(decisions::routes())
+        .merge(live::routes())
+        .merge(health::guarded_routes())
+        .layer(middleware::from_fn_with_state(admin.clone(), auth::guard));
+    guarded.merge(profiles::open_routes()).merge(health::routes()).with_state(admin)
+}

@@ -21,6 +21,7 @@ mod memory;
 mod message;
 mod prefetch;
 pub mod profile;
+pub mod query;
 mod quarantine;
 mod rebuild;
 pub mod report;

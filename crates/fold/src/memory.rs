@@ -190,6 +190,23 @@ impl Memory {
         })
     }
 
+    /// What a query needs: small caches, and nothing read.
+    pub(crate) fn bare(compiled: Arc<Compiled>, sizes: CacheSizes) -> Self {
+        Self {
+            idents: Tier::new(sizes.idents),
+            nodes: Tier::new(sizes.nodes),
+            evidence: Tier::new(sizes.evidence),
+            clusters: Tier::new(sizes.clusters),
+            profiles: Tier::new(sizes.profiles),
+            names: HashMap::new(),
+            counters: Counters::default(),
+            timers: BTreeSet::new(),
+            horizon: Timestamp::MIN,
+            compiled,
+            backfill: None,
+        }
+    }
+
     /// Reads the timers before `until` that are not at hand.
     pub(crate) fn load_timers(&mut self, store: &dyn Read, until: Timestamp) -> Result<(), Error> {
         if until <= self.horizon {

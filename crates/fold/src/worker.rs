@@ -112,6 +112,12 @@ impl Handle {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The engine time.
+    #[must_use]
+    pub fn engine_time(&self) -> Timestamp {
+        self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).engine_time
+    }
+
     /// Blocks until everything before `position` is folded and committed, the worker failed, or `timeout` passed;
     /// says whether it is folded.
     #[must_use]

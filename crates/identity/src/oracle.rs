@@ -16,8 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod accept;
 mod forest;
 
-pub use accept::{Refusal, RefusedRule, accepts, in_force, without_message, without_profile};
-use accept::InForce;
+pub use accept::{InForce, Refusal, RefusedRule, accepts, in_force, without_message, without_profile};
 use forest::Forest;
 
 /// A message as identity sees it.
@@ -171,8 +170,10 @@ pub fn resolve(events: &[OracleEvent], operations: &[(u64, Decision)], rules: &R
 
     let (clusters, edges) = forest.finish();
     let owner = evidence.owners(&hubs, &clusters);
-    let profile_anchor = clusters.iter().filter_map(|c| Some((c.clone(), evidence.anchor_of(c)?.clone()))).collect();
-    let persons = clusters.iter().filter(|c| owner.values().any(|o| *o == OracleOwner::Cluster((*c).clone())));
+    let profile_anchor =
+        clusters.iter().filter_map(|c| Some((c.clone(), evidence.anchor_of(c)?.clone()))).collect();
+    let persons =
+        clusters.iter().filter(|c| owner.values().any(|o| *o == OracleOwner::Cluster((*c).clone())));
     let persons = persons.cloned().collect();
     Resolution { clusters, owner, profile_anchor, hubs, shared, edges, persons }
 }
@@ -186,7 +187,12 @@ impl<'a> Evidence<'a> {
             if !known.insert(event.message_id.clone()) || decisions.deleted.contains(&event.message_id) {
                 continue;
             }
-            let ids = rules.usable(&event.ids).ids.into_iter().filter(|id| !decisions.blocked.contains(id)).collect();
+            let ids = rules
+                .usable(&event.ids)
+                .ids
+                .into_iter()
+                .filter(|id| !decisions.blocked.contains(id))
+                .collect();
             usable.insert((event.ts, event.message_id.clone()), ids);
         }
         let mut first_seen: BTreeMap<Identifier, At> = BTreeMap::new();
@@ -204,7 +210,11 @@ impl<'a> Evidence<'a> {
     }
 
     /// The values, of types that `counts` names, that `id` is in one event with; by type.
-    fn seen_with(&self, id: &Identifier, counts: impl Fn(&str) -> bool) -> BTreeMap<String, BTreeSet<Identifier>> {
+    fn seen_with(
+        &self,
+        id: &Identifier,
+        counts: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, BTreeSet<Identifier>> {
         let mut seen: BTreeMap<String, BTreeSet<Identifier>> = BTreeMap::new();
         for ids in self.events.values().filter(|ids| ids.contains(id)) {
             for other in ids.iter().filter(|other| *other != id && counts(&other.id_type)) {
@@ -217,16 +227,23 @@ impl<'a> Evidence<'a> {
     /// A person-scope identifier, not of a unique type, directly seen with too many values of one unique type.
     fn hubs(&self) -> BTreeSet<Identifier> {
         let too_many = |values: &BTreeSet<Identifier>| values.len() > self.rules.hub_threshold();
-        let candidates = self.first_seen.keys().filter(|id| self.is_person(id) && !self.rules.rule(&id.id_type).unique);
-        let hub = |id: &&Identifier| self.seen_with(id, |other| self.rules.rule(other).unique).values().any(too_many);
+        let candidates =
+            self.first_seen.keys().filter(|id| self.is_person(id) && !self.rules.rule(&id.id_type).unique);
+        let hub = |id: &&Identifier| {
+            self.seen_with(id, |other| self.rules.rule(other).unique).values().any(too_many)
+        };
         candidates.filter(hub).cloned().collect()
     }
 
     /// A device directly seen with values of one person key that are in different clusters.
     fn shared(&self, forest: &Forest<'_>) -> BTreeSet<Identifier> {
-        let apart = |values: &BTreeSet<Identifier>| values.iter().any(|x| values.iter().any(|y| !forest.joined(x, y)));
+        let apart = |values: &BTreeSet<Identifier>| {
+            values.iter().any(|x| values.iter().any(|y| !forest.joined(x, y)))
+        };
         let devices = self.first_seen.keys().filter(|id| !self.is_person(id));
-        let shared = |id: &&Identifier| self.seen_with(id, |other| self.rules.rule(other).person_key).values().any(apart);
+        let shared = |id: &&Identifier| {
+            self.seen_with(id, |other| self.rules.rule(other).person_key).values().any(apart)
+        };
         devices.filter(shared).cloned().collect()
     }
 
@@ -259,7 +276,9 @@ impl<'a> Evidence<'a> {
             }
         }
         edges.sort_by(|a, b| {
-            let by_ends = || self.rules.order(&a.edge.u, &b.edge.u).then_with(|| self.rules.order(&a.edge.v, &b.edge.v));
+            let by_ends = || {
+                self.rules.order(&a.edge.u, &b.edge.u).then_with(|| self.rules.order(&a.edge.v, &b.edge.v))
+            };
             a.key.cmp(&b.key).then_with(by_ends)
         });
         edges
@@ -322,7 +341,11 @@ impl<'a> Evidence<'a> {
         cluster.iter().min_by(older)
     }
 
-    fn owners(&self, hubs: &BTreeSet<Identifier>, clusters: &BTreeSet<Cluster>) -> BTreeMap<String, OracleOwner> {
+    fn owners(
+        &self,
+        hubs: &BTreeSet<Identifier>,
+        clusters: &BTreeSet<Cluster>,
+    ) -> BTreeMap<String, OracleOwner> {
         let mut owners = BTreeMap::new();
         for (at, ids) in &self.events {
             let owner = match self.owner(at, ids, hubs, clusters) {

@@ -5,10 +5,11 @@ use crate::blocked::Blocked;
 use crate::normalise::Normaliser;
 use hmac::{Hmac, KeyInit, Mac};
 use onefold_types::Identifier;
+use onefold_types::event::is_type;
 use onefold_types::workspace::{IdentifierRule, IdentityConfig, Preset, Scope};
 use sha2::Sha256;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest value that counts, in characters, unless a rule says otherwise.
 const LENGTH_MAX: u32 = 500;
@@ -195,6 +196,7 @@ impl Rules {
     pub fn compile(config: &IdentityConfig) -> Result<Self, RulesError> {
         let unnamed = UNNAMED;
         let mut types = defaults(config.preset);
+        check_sizes(config)?;
         for given in &config.identifiers {
             let base = types.get(&given.id_type).copied().unwrap_or(unnamed);
             types.insert(given.id_type.clone(), merged(base, given)?);
@@ -293,8 +295,55 @@ impl Rules {
     }
 }
 
+/// What would make every identifier a hub, or every profile too large, or leave in doubt which rule counts.
+fn check_sizes(config: &IdentityConfig) -> Result<(), RulesError> {
+    for (place, size) in
+        [("identity.hub_threshold", config.hub_threshold), ("identity.size_cap", config.size_cap)]
+    {
+        if size == 0 {
+            return Err(RulesError::Setting {
+                place: place.to_owned(),
+                found: "0".to_owned(),
+                expected: "1 or more",
+            });
+        }
+    }
+    let mut named = BTreeSet::new();
+    match config.identifiers.iter().find(|given| !named.insert(&given.id_type)) {
+        None => Ok(()),
+        Some(twice) => Err(RulesError::Setting {
+            place: "identity.identifiers".to_owned(),
+            found: twice.id_type.clone(),
+            expected: "named once: it has two rules",
+        }),
+    }
+}
+
 fn merged(base: TypeRule, given: &IdentifierRule) -> Result<TypeRule, RulesError> {
     let place = |field: &str| format!("identity.identifiers.{}.{field}", given.id_type);
+    let wrong = |field: &str, found: String, expected| {
+        Err(RulesError::Setting { place: place(field), found, expected })
+    };
+    if !is_type(&given.id_type) {
+        return wrong("type", given.id_type.clone(), "a type: 1 to 64 of a-z, 0-9, `_`, `.`, `-`");
+    }
+    if let Some((least, most)) = given.length
+        && (least > most || most == 0)
+    {
+        return wrong(
+            "length",
+            format!("[{least}, {most}]"),
+            "a shortest and a longest length, the shortest first",
+        );
+    }
+    let scope = given.scope.unwrap_or(base.scope);
+    if given.person_key == Some(true) && scope == Scope::Device {
+        return wrong(
+            "person_key",
+            "true".to_owned(),
+            "possible: a device's identifier says nothing of who uses it",
+        );
+    }
     let limit = match (&given.within, given.limit, base.limit) {
         (Some(within), n, Limit::Ever(known) | Limit::Within(known, _)) => {
             Limit::Within(n.unwrap_or(known), duration(&place("within"), within)?)
@@ -327,10 +376,10 @@ fn merged(base: TypeRule, given: &IdentifierRule) -> Result<TypeRule, RulesError
     };
     Ok(TypeRule {
         rank,
-        scope: given.scope.unwrap_or(base.scope),
+        scope,
         limit,
         unique: false,
-        person_key: given.person_key.unwrap_or(base.person_key),
+        person_key: given.person_key.unwrap_or(base.person_key) && scope == Scope::Person,
         last_wins: given.last_wins.unwrap_or(base.last_wins),
         normaliser,
         length: given.length.unwrap_or(base.length),

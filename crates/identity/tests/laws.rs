@@ -4,6 +4,8 @@
 //! deletions mixed; after each step partition, owners, profile anchors, hubs, shared devices and forest are compared with
 //! the naive resolution of everything so far.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+
 mod harness;
 
 use harness::{Engine, Owned};
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Type, and how many of its values there are.
 const TYPES: [(&str, u8); 6] =
-    [("user_id", 4), ("hubspot_id", 3), ("email", 4), ("phone", 3), ("anonymous_id", 5), ("ios.id", 3)];
+    [("user_id", 6), ("hubspot_id", 3), ("email", 6), ("phone", 3), ("anonymous_id", 4), ("ios.id", 3)];
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -62,7 +64,11 @@ fn identifier((id_type, value): (u8, u8)) -> Identifier {
 }
 
 fn event_step() -> impl Strategy<Value = Step> {
-    (0..16i64, 0..10u8, prop::collection::vec(value(), 1..4)).prop_map(|(ts, tie, ids)| Step::Event { ts, tie, ids })
+    (0..16i64, 0..10u8, prop::collection::vec(value(), 1..4)).prop_map(|(ts, tie, ids)| Step::Event {
+        ts,
+        tie,
+        ids,
+    })
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -99,7 +105,7 @@ fn rule(id_type: &str, limit: u32, within: u8) -> IdentifierRule {
 prop_compose! {
     fn config()(
         preset in prop_oneof![Just(Preset::Product), Just(Preset::B2b), Just(Preset::B2c)],
-        limits in (1..4u32, 1..3u32, 1..5u32, 1..4u32),
+        limits in (1..8u32, 1..3u32, 1..5u32, 1..4u32),
         windows in (0..5u8, 0..2u8, 0..8u8),
         hub_threshold in 1..4u32,
         size_cap in prop_oneof![Just(1000u32), 3..7u32],
@@ -187,7 +193,12 @@ fn assert_equal(engine: &mut Engine, told: &Told) -> Resolution {
 }
 
 /// A profile that is not rebuilt owns what it owned, what merged into it, and the new event.
-fn assert_rebuilds_suffice(before: &Owned, after: &Owned, changes: &Changes, new: Option<(ProfileHandle, String)>) {
+fn assert_rebuilds_suffice(
+    before: &Owned,
+    after: &Owned,
+    changes: &Changes,
+    new: Option<(ProfileHandle, String)>,
+) {
     let mut expected = before.clone();
     for transition in &changes.transitions {
         if let Transition::Merged { from, into } = transition {
@@ -217,16 +228,25 @@ fn assert_told(before: &BTreeMap<ProfileHandle, Identifier>, engine: &Engine, ch
         });
         let same = after.get(profile) == Some(anchor);
         let gone = !after.contains_key(profile) && changes.rebuild.contains(profile);
-        assert!(same || told || gone, "I14: {profile} was {anchor}, is {:?}: {changes:?}", after.get(profile));
+        assert!(
+            same || told || gone,
+            "I14: {profile} was {anchor}, is {:?}: {changes:?}",
+            after.get(profile)
+        );
     }
     for anchor in after.values() {
-        assert!(engine.graph.remembered().iter().any(|(id, _)| id == anchor), "I14: the id of {anchor} was not kept");
+        assert!(
+            engine.graph.remembered().iter().any(|(id, _)| id == anchor),
+            "I14: the id of {anchor} was not kept"
+        );
     }
 }
 
 fn anchors(engine: &Engine) -> BTreeMap<ProfileHandle, Identifier> {
     let clusters = engine.graph.clusters();
-    clusters.filter_map(|(handle, cluster)| Some((handle, engine.graph.identifier(cluster.anchor)?.clone()))).collect()
+    clusters
+        .filter_map(|(handle, cluster)| Some((handle, engine.graph.identifier(cluster.anchor)?.clone())))
+        .collect()
 }
 
 fn step(engine: &mut Engine, told: &mut Told, number: usize, step: &Step) {
@@ -498,4 +518,101 @@ proptest! {
         }
         prop_assert_eq!(without_numbers(engine.graph.export()), without_numbers(fresh.graph.export()));
     }
+}
+
+fn at(hour: i64, ids: &[&str]) -> OracleEvent {
+    let raw = |id: &&str| {
+        let id_type = match id.as_bytes().first() {
+            Some(b'u') => "user_id",
+            Some(b'e') => "email",
+            _ => "anonymous_id",
+        };
+        let value = if id_type == "email" { format!("{id}@example.com") } else { (*id).to_owned() };
+        (id_type.to_owned(), value)
+    };
+    OracleEvent {
+        message_id: format!("m{hour}"),
+        ts: Timestamp(hour * HOUR_MS),
+        ids: ids.iter().map(raw).collect(),
+    }
+}
+
+/// A record lists only some of the values a device was seen with; the verdict must not depend on which.
+#[test]
+fn a_device_seen_with_more_persons_than_its_record_lists_is_still_judged_by_all() {
+    let config = IdentityConfig {
+        preset: Preset::B2b,
+        identifiers: vec![rule("email", 9, 0)],
+        hub_threshold: 1,
+        ..IdentityConfig::default()
+    };
+    let rules = compile(&config);
+    let mut engine = Engine::new(&rules);
+    let mut told = Told::default();
+    let emails = ["e0", "e1", "e2", "e3", "e4", "e5", "e6", "e7"];
+    let mut events: Vec<OracleEvent> =
+        (0..).zip(emails).map(|(hour, email)| at(hour, &[email, "a0"])).collect();
+    events.extend((10..).zip(&emails[..6]).map(|(hour, email)| at(hour, &["u0", email])));
+    events.push(at(20, &["e6", "u0"]));
+    events.push(at(21, &["a0"]));
+    events.push(at(22, &["e7", "u0"]));
+    events.push(at(23, &["e9", "a0"]));
+    let mut labels = Vec::new();
+    for event in events {
+        engine.observe(&event);
+        told.events.push(event);
+        labels.push(!assert_equal(&mut engine, &told).shared.is_empty());
+    }
+    let flips = labels.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(
+        flips, 3,
+        "shared with the second address, not when one person has all, shared with a stranger: {labels:?}"
+    );
+}
+
+/// Forced values count as one through a third value, wherever each of them is.
+#[test]
+fn a_force_reaches_clusters_that_hold_neither_of_its_two_values() {
+    let rules = compile(&IdentityConfig::default());
+    let mut engine = Engine::new(&rules);
+    let mut told = Told::default();
+    for event in [at(0, &["u1", "e1"]), at(1, &["u3", "e1"]), at(2, &["u2"]), at(3, &["u4"])] {
+        engine.observe(&event);
+        told.events.push(event);
+    }
+    let user = |value: &str| Identifier::new("user_id", value);
+    for (number, (a, b)) in (1..).zip([("u1", "u2"), ("u3", "u4"), ("u2", "u4")]) {
+        let decision = Decision::Force { a: user(a), b: user(b) };
+        assert!(engine.decide(number, &decision).is_ok());
+        told.operations.push((number, decision));
+        let naive = assert_equal(&mut engine, &told);
+        assert_eq!(naive.together(&user("u1"), &user("u3")), number == 3);
+    }
+}
+
+/// A profile's deletion takes the events with it that a device lent it, and what only they said.
+#[test]
+fn deleting_a_profile_forgets_what_its_borrowed_device_said() {
+    let config =
+        IdentityConfig { identifiers: vec![rule("anonymous_id", 5, 0)], ..IdentityConfig::default() };
+    let rules = compile(&config);
+    let mut engine = Engine::new(&rules);
+    let mut told = Told::default();
+    let events = [
+        at(0, &["u1", "a0"]),
+        at(1, &["a0", "a1"]),
+        at(2, &["u2", "a0"]),
+        at(3, &["a0", "a1"]),
+        at(4, &["a1"]),
+    ];
+    for event in events {
+        engine.observe(&event);
+        told.events.push(event);
+        assert_equal(&mut engine, &told);
+    }
+    let first = Identifier::new("user_id", "u1");
+    told.events = oracle::without_profile(&told.events, &told.operations, &rules, &first);
+    let profile = engine.handle_of(&first).unwrap();
+    engine.delete_profile(profile);
+    assert_equal(&mut engine, &told);
 }

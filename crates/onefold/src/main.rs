@@ -1,3 +1,38 @@
-//! The composition root.
+//! Onefold: every event folds into one profile. The composition root: the only crate that names concrete engines.
 
-fn main() {}
+mod args;
+mod commands;
+mod demo;
+mod http;
+mod server;
+mod workspace_file;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match args.command {
+            Command::Serve(serve) => commands::serve::run(serve).await,
+            Command::Demo(demo) => demo::run(demo).await,
+            Command::Plan(plan) => commands::workspace::plan(plan).await,
+            Command::Apply(apply) => commands::workspace::apply(apply).await,
+            Command::Check(check) => commands::check::run(&check),
+            Command::Profile(profile) => commands::profile::run(profile).await,
+            Command::Deliveries(deliveries) => commands::deliveries::run(deliveries).await,
+        }
+    });
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

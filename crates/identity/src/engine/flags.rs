@@ -6,7 +6,7 @@ use onefold_types::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values of one type listed in a node's record at least, before it only says "more".
-const LISTED_MIN: usize = 32;
+const LISTED_MIN: usize = 4;
 
 /// What follows from identifiers that began or ceased to count.
 #[derive(Debug, Default)]
@@ -199,9 +199,6 @@ pub(crate) fn flips<G: Graph>(
             }
             let new = world.effective(&row.nodes)?.first().copied();
             flips.seeds.extend(new);
-            if world.kind(*node)?.person_key {
-                flips.evaluate.extend(row.nodes.iter().copied());
-            }
             if old == new {
                 continue;
             }

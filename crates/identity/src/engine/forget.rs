@@ -30,8 +30,8 @@ pub(super) fn forget_message<G: Graph>(
         changes.rebuild.insert(profile);
     }
     let sets = if set.len() > 1 { BTreeSet::from([set.clone()]) } else { BTreeSet::new() };
-    let nodes = set.into_iter().collect();
-    forget(world, &sets, nodes, None, &mut changes)?;
+    let nodes: BTreeSet<NodeId> = set.into_iter().collect();
+    forget(world, &sets, &nodes, None, &mut changes)?;
     Ok(changes)
 }
 
@@ -76,7 +76,7 @@ pub(super) fn forget_profile<G: Graph>(
     for set in &sets {
         nodes.extend(set.iter().copied());
     }
-    forget(world, &sets, nodes, Some(profile), &mut changes)?;
+    forget(world, &sets, &nodes, Some(profile), &mut changes)?;
     changes.rebuild.remove(&profile);
     Ok(changes)
 }
@@ -85,12 +85,12 @@ pub(super) fn forget_profile<G: Graph>(
 fn forget<G: Graph>(
     world: &mut World<'_, G>,
     sets: &BTreeSet<Vec<NodeId>>,
-    nodes: BTreeSet<NodeId>,
+    nodes: &BTreeSet<NodeId>,
     retired: Option<ProfileHandle>,
     changes: &mut Changes,
 ) -> Result<(), G::Error> {
     // Who had a share in a device's events, before its logins go.
-    for node in &nodes {
+    for node in nodes {
         if !world.kind(*node)?.person {
             changes.rebuild.extend(stakeholders(world, *node)?);
         }
@@ -99,7 +99,7 @@ fn forget<G: Graph>(
         recount_set(world, set)?;
     }
     let mut was = BTreeMap::new();
-    for node in &nodes {
+    for node in nodes {
         flags::recount_seen(world, *node)?;
         let before = world.node(*node)?;
         let first = first_event(world, *node)?;
@@ -113,7 +113,7 @@ fn forget<G: Graph>(
     }
     was.extend(flags::look_for_hubs(world, nodes.iter().copied())?);
     let mut flips: Flips = flags::flips(world, &was)?;
-    for node in &nodes {
+    for node in nodes {
         flips.seeds.insert(*node);
         if !world.kind(*node)?.person {
             flips.evaluate.insert(*node);

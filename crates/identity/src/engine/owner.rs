@@ -48,7 +48,10 @@ impl Part {
 }
 
 /// Exactly the stream rows that a profile owns.
-pub(crate) fn ranges<G: Graph>(world: &mut World<'_, G>, profile: ProfileHandle) -> Result<Vec<Range>, G::Error> {
+pub(crate) fn ranges<G: Graph>(
+    world: &mut World<'_, G>,
+    profile: ProfileHandle,
+) -> Result<Vec<Range>, G::Error> {
     let mut ranges = Vec::new();
     let Some(cluster) = world.cluster(profile)? else { return Ok(ranges) };
     // Which members a device was seen with.
@@ -97,7 +100,9 @@ fn unclaimed<G: Graph>(world: &mut World<'_, G>, device: NodeId) -> Result<Optio
     }
     let first = world.graph.link_after(device, &Stamp::least())?;
     Ok(match (first, world.rules.retro_window_ms()) {
-        (Some(first), Some(window)) => Some(Part { from: Stamp::least(), to: Some(reach_of(&first, window)) }),
+        (Some(first), Some(window)) => {
+            Some(Part { from: Stamp::least(), to: Some(reach_of(&first, window)) })
+        }
         _ => None,
     })
 }

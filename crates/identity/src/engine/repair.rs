@@ -1,9 +1,10 @@
 //! Kruskal again, on as few whole clusters as it takes.
 //!
 //! The region begins with the clusters of everything that changed. Inside it the constrained forest is built from
-//! nothing. An edge that leaves the region was rejected before; if the new inside cluster at its place and the outside
-//! cluster at its place may join now, the outside cluster comes into the region. When nothing more comes in, the result is
-//! the global one: outside, every decision rests on the same clusters as before; at the border, every edge is rejected.
+//! nothing. At an edge that leaves the region, old or new, the new inside cluster at its place and the outside cluster at
+//! its place are asked: if they may join, the outside cluster comes into the region. When nothing more comes in, the
+//! result is the global one: outside, every decision rests on the same clusters as before; at the border, every edge is
+//! rejected.
 //!
 //! Two phases, as in the definition: operator links and edges between person identifiers; then who is a shared device;
 //! then edges of devices that are not.
@@ -127,8 +128,8 @@ struct Run<'r> {
     labels: BTreeMap<NodeId, bool>,
 }
 
-/// Finds the clusters after a change: `seeds` are all nodes whose edges, limits or flags changed and all other ends of
-/// new edges; `evaluate` are devices whose being shared may have changed for another reason than a person's cluster.
+/// Finds the clusters after a change: `seeds` are all nodes whose edges, limits or flags changed; `evaluate` are devices
+/// whose being shared may have changed for another reason than a person's cluster.
 pub(crate) fn repair<G: Graph>(
     world: &mut World<'_, G>,
     seeds: &BTreeSet<NodeId>,
@@ -346,21 +347,6 @@ impl Run<'_> {
             if !self.region.holds(device) && is_live(&record) {
                 self.wanted.insert(device);
             }
-            if !shared {
-                self.want_ends(world, device)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A device that is shared no longer has edges again: their other ends come in.
-    fn want_ends<G: Graph>(&mut self, world: &mut World<'_, G>, device: NodeId) -> Result<(), G::Error> {
-        for row in world.sets(device)?.iter() {
-            let effective = world.effective(&row.nodes)?;
-            let Some((anchor, others)) = effective.split_first() else { continue };
-            let ends = if *anchor == device { others } else { std::slice::from_ref(anchor) };
-            let outside: Vec<NodeId> = ends.iter().copied().filter(|end| !self.region.holds(*end)).collect();
-            self.wanted.extend(outside);
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub(crate) fn settle<G: Graph>(
     }
     let mut modes = BTreeMap::new();
     for (cluster, handle) in new.into_iter().zip(&handles) {
-        let built = build(world, cluster)?;
+        let built = settlement.build(world, cluster)?;
         modes.insert(*handle, built.has_person);
         settlement.write(world, *handle, built, changes)?;
     }
@@ -71,32 +71,63 @@ pub(crate) fn settle<G: Graph>(
     settlement.rebuild(world, &modes, changes)
 }
 
-/// A cluster's record.
-fn build<G: Graph>(world: &mut World<'_, G>, cluster: NewCluster) -> Result<Cluster, G::Error> {
-    let mut members = Vec::with_capacity(cluster.members.len());
-    let mut anchor = None;
-    let mut has_person = false;
-    for node in cluster.members {
-        let record = world.node(node)?;
-        has_person |= world.kind_of(&record).person;
-        anchor = match anchor {
-            Some(oldest) if !world.older(node, oldest)? => Some(oldest),
-            _ => Some(node),
-        };
-        members.push(Member {
-            node,
-            id_type: record.id.id_type.clone(),
-            first_seen: record.first_seen,
-            decided: !record.operations.is_empty(),
-        });
-    }
-    members.sort_by_key(|member| member.node);
-    let mut forest = cluster.forest;
-    forest.sort_unstable();
-    Ok(Cluster { anchor: anchor.unwrap_or_default(), has_person, members, forest })
-}
-
 impl Settlement {
+    /// A cluster's record; members that did not change are taken over as they were.
+    fn build<G: Graph>(&self, world: &mut World<'_, G>, cluster: NewCluster) -> Result<Cluster, G::Error> {
+        let mut members = Vec::with_capacity(cluster.members.len());
+        let mut candidates = Vec::new();
+        let mut sources: BTreeSet<ProfileHandle> = BTreeSet::new();
+        let mut has_person = false;
+        for node in cluster.members {
+            let source = self.was.get(&node);
+            sources.extend(source);
+            let member =
+                match source.and_then(|handle| self.old.get(handle)).filter(|_| !world.is_changed(node)) {
+                    Some(old) => {
+                        let found = old.members.binary_search_by_key(&node, |member| member.node);
+                        found.ok().and_then(|index| old.members.get(index)).cloned()
+                    }
+                    None => None,
+                };
+            let member = match member {
+                Some(member) => member,
+                None => {
+                    candidates.push(node);
+                    let record = world.node(node)?;
+                    Member {
+                        node,
+                        id_type: record.id.id_type.clone(),
+                        first_seen: record.first_seen,
+                        decided: !record.operations.is_empty(),
+                    }
+                }
+            };
+            let kind = world.kind_index(&member.id_type);
+            has_person |= world.kind_at(kind).person;
+            members.push(member);
+        }
+        members.sort_by_key(|member| member.node);
+        // The oldest is an old anchor or one that changed, unless an old anchor went elsewhere or changed itself.
+        let anchors: Vec<NodeId> =
+            sources.iter().filter_map(|handle| self.old.get(handle)).map(|old| old.anchor).collect();
+        let here = |anchor: &NodeId| members.binary_search_by_key(anchor, |member| member.node).is_ok();
+        if anchors.iter().all(|anchor| here(anchor) && !world.is_changed(*anchor)) {
+            candidates.extend(anchors);
+        } else {
+            candidates = members.iter().map(|member| member.node).collect();
+        }
+        let mut anchor = None;
+        for node in candidates {
+            anchor = match anchor {
+                Some(oldest) if !world.older(node, oldest)? => Some(oldest),
+                _ => Some(node),
+            };
+        }
+        let mut forest = cluster.forest;
+        forest.sort_unstable();
+        Ok(Cluster { anchor: anchor.unwrap_or_default(), has_person, members, forest })
+    }
+
     /// Gives each new cluster a handle.
     fn name<G: Graph>(
         &mut self,
@@ -251,7 +282,7 @@ impl Settlement {
             if world.node(node)?.last_link.is_none() {
                 continue;
             }
-            changes.rebuild.extend(was.and_then(|handle| self.heir.get(handle)).copied());
+            // That its cluster lost or gained a person is a split or a merge, and was noted there.
             changes.rebuild.extend(stakeholders(world, node)?);
         }
         Ok(())

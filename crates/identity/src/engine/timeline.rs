@@ -213,6 +213,17 @@ fn next_login<G: Graph>(
 ) -> Result<Option<Stamp>, G::Error> {
     let mut next: Option<Stamp> = None;
     let last = until.map_or(Timestamp::MAX, |until| until.ts);
+    if !world.node(anchor)?.stands_in {
+        // All that it anchors lies in its own stream: mostly nothing is that late, and no set needs to be read.
+        let mut any = false;
+        world.graph.stream(anchor, at.ts, last, &mut |_| {
+            any = true;
+            false
+        })?;
+        if !any {
+            return Ok(None);
+        }
+    }
     for (stream, sets) in login_sets(world, device, anchor)? {
         let mut found: Vec<(Timestamp, EventRef)> = Vec::new();
         world.graph.stream(stream, at.ts, last, &mut |row| {

@@ -69,6 +69,11 @@ impl<'a, G: Graph> World<'a, G> {
         Ok(())
     }
 
+    /// Whether a node's record was changed in this step.
+    pub(crate) fn is_changed(&self, node: NodeId) -> bool {
+        self.dirty.contains(&node)
+    }
+
     /// The node of an identifier, made if need be.
     pub(crate) fn node_for(&mut self, id: &Identifier) -> Result<NodeId, G::Error> {
         if let Some(node) = self.graph.node_of(id)? {

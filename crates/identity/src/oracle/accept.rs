@@ -195,7 +195,9 @@ fn can_link(
     tried.push((number, Decision::Link { a: a.clone(), b: b.clone() }));
     let after = resolve(events, &tried, rules);
     match after.edges.rejected.into_iter().find(|rejection| rejection.edge.operation == Some(number)) {
-        Some(rejection) => refuse(RefusedRule::Apart(rejection.rule), [rejection.witnesses.0, rejection.witnesses.1]),
+        Some(rejection) => {
+            refuse(RefusedRule::Apart(rejection.rule), [rejection.witnesses.0, rejection.witnesses.1])
+        }
         None => Ok(()),
     }
 }
@@ -206,9 +208,10 @@ fn can_undo(operations: &[(u64, Decision)], number: u64) -> Result<(), Refusal> 
     }
     match operations.iter().find(|(known, _)| *known == number) {
         None => refuse(RefusedRule::NotThere, []),
-        Some((_, Decision::Undo { .. } | Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. })) => {
-            refuse(RefusedRule::NotThere, [])
-        }
+        Some((
+            _,
+            Decision::Undo { .. } | Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. },
+        )) => refuse(RefusedRule::NotThere, []),
         Some(_) => Ok(()),
     }
 }

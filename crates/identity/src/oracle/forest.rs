@@ -34,7 +34,9 @@ impl<'a> Forest<'a> {
             return;
         }
         match self.evidence.breach(&self.clusters[u], &self.clusters[v], edge) {
-            Some((rule, witnesses)) => self.edges.rejected.push(Rejection { edge: edge.clone(), rule, witnesses }),
+            Some((rule, witnesses)) => {
+                self.edges.rejected.push(Rejection { edge: edge.clone(), rule, witnesses })
+            }
             None => {
                 let absorbed = std::mem::take(&mut self.clusters[v]);
                 self.clusters[u].extend(absorbed);

@@ -14,13 +14,49 @@ use proptest::sample::select;
 
 /// Raw identifiers; the more often one is named the more often it is drawn.
 const RAW: &[&str] = &[
-    "u1", "u1", "u2", "u2", "u3", "u4", "e1", "e1", "e2", "e2", "e3", "e4", "e5", "e=E1@X.test ", "p1", "p2", "p3", "c1",
-    "c2", "c3", "l1", "l2", "a1", "a1", "a2", "a2", "a3", "a4", "d1", "d1", "d2", "u=null", "u=0000", "e=nobody", "a=",
+    "u1",
+    "u1",
+    "u2",
+    "u2",
+    "u3",
+    "u4",
+    "e1",
+    "e1",
+    "e1",
+    "e2",
+    "e2",
+    "e3",
+    "e4",
+    "e=E1@X.test ",
+    "p1",
+    "p2",
+    "p3",
+    "c1",
+    "c2",
+    "c3",
+    "l1",
+    "l2",
+    "a1",
+    "a1",
+    "a1",
+    "a2",
+    "a2",
+    "a3",
+    "a4",
+    "d1",
+    "d1",
+    "d2",
+    "u=null",
+    "u=0000",
+    "e=nobody",
+    "a=",
 ];
 
-/// Identifiers that a decision can name.
-const NAMED: &[&str] =
-    &["u1", "u2", "u3", "e1", "e2", "e3", "p1", "p2", "c1", "c2", "l1", "a1", "a2", "a3", "d1", "d2", "u=null"];
+/// Identifiers that a decision can name; the more often one is named the more often it is drawn.
+const NAMED: &[&str] = &[
+    "u1", "u1", "u2", "u2", "e1", "e1", "e2", "e2", "e3", "p1", "c1", "c2", "l1", "a1", "a1", "a2", "a2",
+    "d1", "d1", "u=null",
+];
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -74,9 +110,10 @@ impl History {
     }
 }
 
-/// A history of up to `events` events with a few decisions among them.
+/// A history of up to `events` events and decisions.
 pub fn history(events: usize) -> impl Strategy<Value = History> {
-    let steps = vec(prop_oneof![5 => event().prop_map(Step::Event), 1 => decision().prop_map(Step::Decide)], 1..=events);
+    let event = event().prop_map(Step::Event);
+    let steps = vec(prop_oneof![5 => event, 2 => decision().prop_map(Step::Decide)], 1..=events);
     (config(), steps).prop_map(|(config, mut steps)| {
         name_messages(&mut steps);
         History { config, steps }
@@ -125,7 +162,7 @@ pub fn decision() -> impl Strategy<Value = Decision> {
         }),
         1 => named().prop_map(|id| Decision::Block { id }),
         1 => named().prop_map(|id| Decision::Unblock { id }),
-        2 => (1u64..6).prop_map(|number| Decision::Undo { number }),
+        2 => (1u64..4).prop_map(|number| Decision::Undo { number }),
     ]
 }
 
@@ -155,7 +192,14 @@ pub fn config() -> impl Strategy<Value = IdentityConfig> {
                 rule("anonymous_id", browsers, browser_window.filter(|_| browsers.is_some()), browser_last),
                 rule("phone", phones, None, None),
             ];
-            IdentityConfig { preset, identifiers, hub_threshold, size_cap, retro_window, ..IdentityConfig::default() }
+            IdentityConfig {
+                preset,
+                identifiers,
+                hub_threshold,
+                size_cap,
+                retro_window,
+                ..IdentityConfig::default()
+            }
         },
     )
 }

@@ -46,7 +46,9 @@ impl Folded {
         if let Some(stream) = observed.stream {
             self.graph.add_row(stream, &at, observed.set, self.order);
         }
-        let set = ids.iter().map(|id| onefold_identity::graph::Graph::node_of(&mut self.graph, id).unwrap().unwrap());
+        let set = ids
+            .iter()
+            .map(|id| onefold_identity::graph::Graph::node_of(&mut self.graph, id).unwrap().unwrap());
         let set = set.collect();
         self.taken.push(Taken { at, set });
     }
@@ -78,7 +80,8 @@ impl Folded {
                 resolution.shared.insert(id);
             }
         }
-        resolution.edges.accepted = export.forest.into_iter().map(|(u, v)| Edge { u, v, operation: None }).collect();
+        resolution.edges.accepted =
+            export.forest.into_iter().map(|(u, v)| Edge { u, v, operation: None }).collect();
         for taken in self.taken.clone() {
             let owner = match owner_of(rules, &mut self.graph, &taken.set, &taken.at).unwrap() {
                 Owner::Profile(handle) => {
@@ -95,7 +98,8 @@ impl Folded {
     }
 
     fn cluster(&self, handle: onefold_types::ProfileHandle) -> Cluster {
-        let (_, found) = self.graph.clusters().find(|(known, _)| *known == handle).expect("a cluster of that handle");
+        let (_, found) =
+            self.graph.clusters().find(|(known, _)| *known == handle).expect("a cluster of that handle");
         let name = |node| self.graph.identifier(node).expect("an identifier of that node").clone();
         found.members.iter().map(|member| name(member.node)).collect::<BTreeSet<_>>()
     }
@@ -118,7 +122,10 @@ impl Resolver for EngineResolver {
             folded.event(&rules, event);
         }
         for (number, decision) in operations {
-            assert!(folded.decide(&rules, *number, decision), "the engine refuses decision {number}: {decision:?}");
+            assert!(
+                folded.decide(&rules, *number, decision),
+                "the engine refuses decision {number}: {decision:?}"
+            );
         }
         folded.resolution(&rules)
     }

@@ -56,3 +56,15 @@ pub fn comparable(mut resolution: Resolution) -> Resolution {
     resolution.edges.accepted.sort();
     resolution
 }
+
+/// How many random inputs a property gets: `default`, or what `PROPTEST_CASES` says.
+pub fn cases(default: u32) -> proptest::test_runner::Config {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let cases = asked.unwrap_or(default);
+    proptest::test_runner::Config {
+        cases,
+        max_global_rejects: cases.saturating_mul(8),
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    }
+}

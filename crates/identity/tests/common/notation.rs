@@ -57,7 +57,11 @@ pub fn events(text: &str) -> Vec<OracleEvent> {
 /// `{a1,u1} {u2}`.
 pub fn clusters(text: &str) -> BTreeSet<Cluster> {
     let inside = text.trim().trim_start_matches('{').trim_end_matches('}');
-    inside.split("} {").filter(|part| !part.is_empty()).map(|part| part.split(',').map(id).collect()).collect()
+    inside
+        .split("} {")
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split(',').map(id).collect())
+        .collect()
 }
 
 /// `cut e1 e2; undo 1`.
@@ -85,7 +89,9 @@ pub fn check_owners(name: &str, resolution: &Resolution, text: &str) {
         let expected = match whose {
             "none" => OracleOwner::None(NoOwnerReason::NoUsableId),
             "hub" => OracleOwner::None(NoOwnerReason::Hub),
-            token => OracleOwner::Cluster(resolution.cluster_of(&id(token)).expect("a known identifier").clone()),
+            token => {
+                OracleOwner::Cluster(resolution.cluster_of(&id(token)).expect("a known identifier").clone())
+            }
         };
         assert_eq!(resolution.owner.get(message_id), Some(&expected), "{name}: the owner of {message_id}");
     }

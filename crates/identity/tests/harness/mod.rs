@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use onefold_identity::engine::{
-    Changes, NoOwner, Observed, Owner, Refusal, decide, forget_message, forget_profile, observe, owned_ranges, owner_of,
+    Changes, NoOwner, Observed, Owner, Refusal, decide, forget_message, forget_profile, observe,
+    owned_ranges, owner_of,
 };
 use onefold_identity::graph::{Graph, MemoryGraph, Stamp};
 use onefold_identity::oracle::{Cluster, Edge, NoOwnerReason, OracleEvent, OracleOwner, Resolution};
@@ -42,7 +43,13 @@ pub type Owned = BTreeMap<ProfileHandle, BTreeSet<String>>;
 
 impl Engine {
     pub fn new(rules: &Rules) -> Self {
-        Self { rules: rules.clone(), graph: MemoryGraph::new(), folded: Vec::new(), seen: BTreeSet::new(), arrivals: 0 }
+        Self {
+            rules: rules.clone(),
+            graph: MemoryGraph::new(),
+            folded: Vec::new(),
+            seen: BTreeSet::new(),
+            arrivals: 0,
+        }
     }
 
     /// Folds an event; `None` if its message id was seen before.
@@ -89,8 +96,9 @@ impl Engine {
 
     pub fn delete_profile(&mut self, profile: ProfileHandle) -> Changes {
         let mine = self.owned().remove(&profile).unwrap_or_default();
-        let (gone, kept) =
-            std::mem::take(&mut self.folded).into_iter().partition(|folded| mine.contains(&folded.event.message_id));
+        let (gone, kept) = std::mem::take(&mut self.folded)
+            .into_iter()
+            .partition(|folded| mine.contains(&folded.event.message_id));
         self.folded = kept;
         let gone: Vec<Folded> = gone;
         for folded in &gone {

@@ -1,0 +1,63 @@
+//! Who may call (ADMIN-2): everyone on a loopback address, elsewhere whoever has the admin token, as Bearer or as the
+//! Basic user name.
+
+use crate::Admin;
+use crate::answer::Refused;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Who may call.
+#[derive(Clone)]
+pub enum Access {
+    /// Everyone: the server listens on a loopback address.
+    Loopback,
+    /// Whoever has this token.
+    Token(String),
+}
+
+pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    match &admin.0.access {
+        // A page in a browser must not drive the API of a server on its visitor's own machine.
+        Access::Loopback if !names_loopback(request.headers()) => {
+            Refused::new(StatusCode::FORBIDDEN, "foreign_host", "the Host header names another machine; call the server by its loopback address")
+                .into_response()
+        }
+        Access::Loopback => next.run(request).await,
+        Access::Token(token) if given(request.headers()).is_some_and(|given| same(&given, token)) => next.run(request).await,
+        Access::Token(_) => {
+            let detail = "expected the admin token, as `Authorization: Bearer …` or as the Basic user name";
+            let mut response = Refused::new(StatusCode::UNAUTHORIZED, "authentication_error", detail).into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+        }
+    }
+}
+
+/// Whether `Host` is a loopback name (DNS rebinding: a foreign name that resolves here is not).
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn given(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(credentials.trim().to_owned());
+    }
+    let decoded = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    Some(decoded.split_once(':').map_or(decoded.as_str(), |(user, _)| user).to_owned())
+}
+
+/// Compares without telling by time how much was right.
+fn same(given: &str, token: &str) -> bool {
+    let (a, b) = (given.as_bytes(), token.as_bytes());
+    let differences = a.iter().zip(b).fold(a.len() ^ b.len(), |sum, (x, y)| sum | usize::from(x ^ y));
+    differences == 0 && !token.is_empty()
+}

@@ -1,0 +1,221 @@
+//! Operator decisions, why and why not, the quarantine, dead letters.
+
+use crate::Admin;
+use crate::answer::{Answer, Refused, blocking};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use onefold_connector::Outcome as Sent;
+use onefold_delivery::render::iso;
+use onefold_fold::Outcome;
+use onefold_fold::query::Query as View;
+use onefold_identity::why::{Because, Hop, WhyNot};
+use onefold_log::record::Record;
+use onefold_types::Identifier;
+use onefold_types::decision::{Decision, DecisionRecord};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(crate) fn routes() -> Router<Admin> {
+    Router::new()
+        .route("/api/why", get(why))
+        .route("/api/decisions", get(list).post(decide))
+        .route("/api/transitions", get(transitions))
+        .route("/api/quarantine", get(quarantine))
+        .route("/api/destinations", get(destinations))
+        .route("/api/destinations/{key}/dead-letters", get(dead_letters))
+        .route("/api/destinations/{key}/dead-letters/{sequence}/retry", post(retry))
+        .route("/api/destinations/{key}/dead-letters/{sequence}/discard", post(discard))
+}
+
+fn identifier(text: &str) -> Result<Identifier, Refused> {
+    let (id_type, value) = text.split_once(':').ok_or_else(|| Refused::bad(format!("`{text}` is no identifier; expected `type:value`")))?;
+    Ok(Identifier::new(id_type, value))
+}
+
+#[derive(Deserialize)]
+struct Two {
+    a: String,
+    b: String,
+}
+
+/// Why two identifiers are one person, or why they are not.
+async fn why(State(admin): State<Admin>, Query(two): Query<Two>) -> Answer {
+    let (a, b) = (identifier(&two.a)?, identifier(&two.b)?);
+    blocking(move || {
+        admin.0.reader.with(|query| {
+            let (Some(a), Some(b)) = (query.normalise(&a), query.normalise(&b)) else {
+                return Ok(json!({ "together": false, "reason": { "kind": "blocked", "detail": "one of them is blocked by the rules: it says nothing about anyone" } }));
+            };
+            if let Some(hops) = query.why(&a, &b)? {
+                let hops = hops.iter().map(|hop| shown(query, hop)).collect::<Result<Vec<_>, _>>()?;
+                return Ok(json!({ "together": true, "path": hops }));
+            }
+            let reason = match query.why_not(&a, &b)? {
+                WhyNot::Unknown { id } => json!({ "kind": "unknown", "detail": format!("{id} was never seen") }),
+                WhyNot::Together => json!({ "kind": "together" }),
+                WhyNot::NoEvidence => json!({ "kind": "no_evidence", "detail": "no chain of events or decisions leads from one to the other" }),
+                WhyNot::Rejected { hop, refusal } => {
+                    json!({ "kind": "rejected", "hop": shown(query, &hop)?, "rule": refusal.rule, "witnesses": refusal.witnesses })
+                }
+            };
+            Ok(json!({ "together": false, "reason": reason }))
+        })
+        .map_err(Refused::from)
+    })
+    .await
+    .map(Json)
+}
+
+fn shown(query: &mut View<'_, '_>, hop: &Hop) -> Result<Value, onefold_fold::Error> {
+    let because = match &hop.because {
+        Because::Operator { number } => json!({ "kind": "operator", "decision": number }),
+        Because::Events { sets, first } => {
+            let (count, ids, last) = query.messages_of(sets, 4)?;
+            json!({ "kind": "events", "first": iso(first.ts), "last": last.map(iso), "count": count, "message_ids": ids })
+        }
+    };
+    Ok(json!({ "from": hop.from, "to": hop.to, "because": because, "rules_version": query.compiled().catalogue.rules_version }))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    decision: Decision,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    operator: String,
+}
+
+async fn decide(State(admin): State<Admin>, Json(asked): Json<Asked>) -> Answer {
+    let request_id = uuid::Uuid::now_v7().to_string();
+    let operator = if asked.operator.is_empty() { "api".to_owned() } else { asked.operator };
+    let record = DecisionRecord { request_id: request_id.clone(), operator, reason: asked.reason, decision: asked.decision };
+    let json = serde_json::to_vec(&record).map_err(|error| Refused::bad(error.to_string()))?;
+    admin.append(Record::Decision(json)).await?;
+    let reader = admin.0.reader.clone();
+    let decided = blocking(move || reader.with(|query| query.decided(&request_id)).map_err(Refused::from)).await?;
+    match decided.map(|decided| decided.outcome) {
+        Some(Outcome::Taken { number }) => Ok(Json(json!({ "number": number }))),
+        Some(Outcome::Refused { rule, witnesses }) => {
+            let witnesses: Vec<String> = witnesses.iter().map(ToString::to_string).collect();
+            let detail = format!("refused, and not recorded: {rule} ({})", witnesses.join(", "));
+            Err(Refused::new(StatusCode::CONFLICT, "refused", detail))
+        }
+        None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "lost", "the decision was folded without an outcome")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    cursor: u64,
+    limit: Option<usize>,
+}
+
+impl Page {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(50).clamp(1, 1_000)
+    }
+}
+
+fn paged(items: Vec<(u64, Value)>, limit: usize) -> Value {
+    let next = items.last().filter(|_| items.len() >= limit).map(|(number, _)| number + 1);
+    json!({ "data": items.into_iter().map(|(_, item)| item).collect::<Vec<_>>(), "cursor": next })
+}
+
+async fn list(State(admin): State<Admin>, Query(page): Query<Page>) -> Answer {
+    blocking(move || {
+        let found = admin.0.reader.with(|query| query.decisions(page.cursor, page.limit()))?;
+        let items = found.into_iter().map(|(number, decided)| {
+            let item = json!({ "number": number, "at": iso(decided.at), "operator": decided.record.operator,
+                "reason": decided.record.reason, "decision": decided.record.decision });
+            (number, item)
+        });
+        Ok(paged(items.collect(), page.limit()))
+    })
+    .await
+    .map(Json)
+}
+
+async fn transitions(State(admin): State<Admin>, Query(page): Query<Page>) -> Answer {
+    blocking(move || {
+        let found = admin.0.reader.with(|query| query.transitions(page.cursor, page.limit()))?;
+        let items = found.into_iter().map(|(number, kept)| {
+            (number, json!({ "number": number, "at": iso(kept.at), "transition": kept.transition, "cause": kept.cause }))
+        });
+        Ok(paged(items.collect(), page.limit()))
+    })
+    .await
+    .map(Json)
+}
+
+async fn quarantine(State(admin): State<Admin>, Query(page): Query<Page>) -> Answer {
+    blocking(move || {
+        let (dropped, items) = admin.0.reader.with(|query| {
+            let found = query.quarantine(page.cursor, page.limit())?;
+            let mut items = Vec::new();
+            for (number, item) in found {
+                let body = query.quarantined_body(item.at)?.map(|body| String::from_utf8_lossy(&body).into_owned());
+                let item = json!({ "number": number, "received_at": iso(item.rt), "source": item.source, "code": item.code, "detail": item.detail, "body": body });
+                items.push((number, item));
+            }
+            Ok((query.counters()?.quarantine_dropped, items))
+        })?;
+        let mut answer = paged(items, page.limit());
+        answer["dropped"] = dropped.into();
+        Ok(answer)
+    })
+    .await
+    .map(Json)
+}
+
+async fn destinations(State(admin): State<Admin>) -> Answer {
+    let list: Vec<Value> = admin
+        .0
+        .delivery
+        .status()
+        .into_iter()
+        .map(|s| {
+            json!({ "key": s.key, "queued": s.queued, "in_flight": s.in_flight, "delivered": s.delivered, "failed": s.failed,
+                "dead": s.dead, "last_error": s.last_error })
+        })
+        .collect();
+    Ok(Json(json!({ "data": list })))
+}
+
+fn refused(error: &onefold_delivery::Error) -> Refused {
+    match error {
+        onefold_delivery::Error::Store(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", error.to_string()),
+        _ => Refused::not_found(error.to_string()),
+    }
+}
+
+async fn dead_letters(State(admin): State<Admin>, Path(key): Path<String>, Query(page): Query<Page>) -> Answer {
+    blocking(move || {
+        let letters = admin.0.delivery.dead_letters(&key, page.cursor, page.limit()).map_err(|error| refused(&error))?;
+        let items = letters.into_iter().map(|letter| {
+            let body: Value = serde_json::from_slice(&letter.body).unwrap_or_default();
+            let item = json!({ "number": letter.sequence, "id": letter.effect.id_text(), "at": iso(letter.at),
+                "attempts": letter.attempts, "answer": letter.answer, "body": body });
+            (letter.sequence, item)
+        });
+        Ok(paged(items.collect(), page.limit()))
+    })
+    .await
+    .map(Json)
+}
+
+async fn retry(State(admin): State<Admin>, Path((key, sequence)): Path<(String, u64)>) -> Answer {
+    match admin.0.delivery.retry(&key, sequence).await.map_err(|error| refused(&error))? {
+        Sent::Delivered(answer) => Ok(Json(json!({ "delivered": true, "answer": answer }))),
+        Sent::Retry { answer, .. } | Sent::Refused(answer) => Ok(Json(json!({ "delivered": false, "answer": answer }))),
+    }
+}
+
+async fn discard(State(admin): State<Admin>, Path((key, sequence)): Path<(String, u64)>) -> Answer {
+    blocking(move || admin.0.delivery.discard(&key, sequence).map_err(|error| refused(&error))).await?;
+    Ok(Json(json!({ "discarded": true })))
+}

@@ -1,0 +1,249 @@
+//! The workspace: what is in force, what an apply would change, and the apply.
+
+use crate::Admin;
+use crate::answer::{Answer, Refused, blocking};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use onefold_api::Place;
+use onefold_fold::catalogue::{Problem, next};
+use onefold_log::record::Record;
+use onefold_types::Catalogue;
+use onefold_types::workspace::Workspace;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(crate) fn routes() -> Router<Admin> {
+    Router::new()
+        .route("/api/workspace", get(current))
+        .route("/api/plan", post(plan))
+        .route("/api/apply", post(apply))
+        .route("/api/check", post(check))
+        .route("/api/audiences", get(audiences))
+}
+
+/// How long an apply waits to be folded.
+const FOLDED_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Deserialize)]
+struct How {
+    /// Remove what the file does not name.
+    #[serde(default)]
+    prune: bool,
+}
+
+/// The workspace in force, secrets hidden.
+async fn current(State(admin): State<Admin>) -> Answer {
+    let compiled = admin.0.reader.handle().catalogue();
+    let mut workspace = serde_json::to_value(&compiled.catalogue.workspace).unwrap_or_default();
+    hide_secrets(&mut workspace);
+    Ok(Json(json!({ "version": compiled.catalogue.version, "author": compiled.catalogue.author, "workspace": workspace })))
+}
+
+/// A secret is never printed back.
+fn hide_secrets(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (key, item) in object.iter_mut() {
+                let secret = ["secret", "token", "password", "api_key", "headers"].iter().any(|word| key.contains(word));
+                if secret && !item.is_null() { *item = "***".into() } else { hide_secrets(item) }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        _ => {}
+    }
+}
+
+/// One object that differs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+struct Difference {
+    action: &'static str,
+    kind: &'static str,
+    key: String,
+}
+
+/// Objects by key, as JSON, for comparison.
+fn objects(workspace: &Workspace) -> [(&'static str, BTreeMap<String, Value>); 4] {
+    fn by_key<T: serde::Serialize>(items: &[T]) -> BTreeMap<String, Value> {
+        let values = items.iter().filter_map(|item| serde_json::to_value(item).ok());
+        values.filter_map(|value| Some((value.get("key")?.as_str()?.to_owned(), value))).collect()
+    }
+    [
+        ("sources", by_key(&workspace.sources)),
+        ("computed_traits", by_key(&workspace.computed_traits)),
+        ("audiences", by_key(&workspace.audiences)),
+        ("destinations", by_key(&workspace.destinations)),
+    ]
+}
+
+/// What changes from `old` to `new`.
+fn differences(old: &Workspace, new: &Workspace) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for ((kind, before), (_, after)) in objects(old).into_iter().zip(objects(new)) {
+        for (key, value) in &after {
+            let action = match before.get(key) {
+                None => "create",
+                Some(known) if without_rename(known) != without_rename(value) => "change",
+                Some(_) => continue,
+            };
+            found.push(Difference { action, kind, key: key.clone() });
+        }
+        for key in before.keys().filter(|key| !after.contains_key(*key)) {
+            found.push(Difference { action: "remove", kind, key: key.clone() });
+        }
+    }
+    if old.identity != new.identity {
+        found.push(Difference { action: "change", kind: "identity", key: "rules".to_owned() });
+    }
+    if (&old.workspace, &old.timezone) != (&new.workspace, &new.timezone) {
+        found.push(Difference { action: "change", kind: "workspace", key: new.workspace.clone() });
+    }
+    found
+}
+
+/// A rename that was carried out is no difference.
+fn without_rename(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(object) = value.as_object_mut() {
+        object.remove("renamed_from");
+    }
+    value
+}
+
+/// The workspace that results: without `prune` nothing is ever removed.
+fn target(old: &Workspace, mut new: Workspace, prune: bool) -> Workspace {
+    if prune {
+        return new;
+    }
+    fn keep<T: Clone>(old: &[T], new: &mut Vec<T>, key: impl Fn(&T) -> String, renamed: impl Fn(&T) -> Option<String>) {
+        let known: Vec<String> = new.iter().map(&key).chain(new.iter().filter_map(&renamed)).collect();
+        new.extend(old.iter().filter(|item| !known.contains(&key(item))).cloned());
+    }
+    keep(&old.sources, &mut new.sources, |s| s.key.clone(), |_| None);
+    keep(&old.computed_traits, &mut new.computed_traits, |t| t.key.clone(), |t| t.renamed_from.clone());
+    keep(&old.audiences, &mut new.audiences, |a| a.key.clone(), |a| a.renamed_from.clone());
+    keep(&old.destinations, &mut new.destinations, |d| d.key.clone(), |_| None);
+    new
+}
+
+fn prepare(current: &Catalogue, workspace: Workspace, prune: bool) -> Result<(Vec<Difference>, Catalogue), Refused> {
+    let first = current.version.0 == 0;
+    let workspace = target(&current.workspace, workspace, prune);
+    if !first && current.workspace.identity != workspace.identity {
+        let detail = "the identity rules differ from those in force; a running server does not change them: start a new \
+                      data folder with the new rules and import the history";
+        return Err(Refused::new(StatusCode::CONFLICT, "identity_rules", detail));
+    }
+    let differences = differences(&current.workspace, &workspace);
+    for destination in &workspace.destinations {
+        if let Err(error) = onefold_destinations::connect(destination) {
+            let place = Place { place: format!("destinations.{}", destination.key), detail: error.to_string() };
+            return Err(unusable(vec![place]));
+        }
+    }
+    let previous = (!first).then_some(current);
+    let catalogue = next(previous, workspace, "api").map_err(|problems| unusable(problems.into_iter().map(place).collect()))?;
+    Ok((differences, catalogue))
+}
+
+fn place(problem: Problem) -> Place {
+    Place { place: problem.place, detail: problem.detail }
+}
+
+fn unusable(problems: Vec<Place>) -> Refused {
+    let count = problems.len();
+    let detail = format!("the workspace cannot be applied: {count} problem{}", if count == 1 { "" } else { "s" });
+    Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_workspace", detail).with(problems)
+}
+
+async fn plan(State(admin): State<Admin>, Query(how): Query<How>, Json(workspace): Json<Workspace>) -> Answer {
+    let compiled = admin.0.reader.handle().catalogue();
+    let (differences, _) = prepare(&compiled.catalogue, workspace, how.prune)?;
+    Ok(Json(json!({ "changes": differences })))
+}
+
+async fn apply(State(admin): State<Admin>, Query(how): Query<How>, Json(workspace): Json<Workspace>) -> Answer {
+    let (differences, version) = admin.apply(workspace, how.prune).await?;
+    Ok(Json(json!({ "changes": differences, "version": version })))
+}
+
+impl Admin {
+    /// Applies a workspace and waits until it is in force; one that changes nothing appends nothing.
+    async fn apply(&self, workspace: Workspace, prune: bool) -> Result<(Vec<Difference>, u32), Refused> {
+        let _alone = self.0.applying.lock().await;
+        let compiled = self.0.reader.handle().catalogue();
+        let (differences, catalogue) = prepare(&compiled.catalogue, workspace, prune)?;
+        if differences.is_empty() {
+            return Ok((differences, compiled.catalogue.version.0));
+        }
+        let json = serde_json::to_vec(&catalogue).map_err(|error| Refused::bad(error.to_string()))?;
+        self.append(Record::Catalogue(json)).await?;
+        Ok((differences, catalogue.version.0))
+    }
+
+    /// Applies a workspace at start.
+    ///
+    /// # Errors
+    /// What is wrong with it, a line each.
+    pub async fn apply_at_start(&self, workspace: Workspace) -> Result<(), String> {
+        self.apply(workspace, false).await.map(drop).map_err(|refused| refused.to_string())
+    }
+
+    /// Appends a record and waits until it is folded.
+    pub(crate) async fn append(&self, record: Record) -> Result<(), Refused> {
+        let failed = |detail: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "log_failed", detail);
+        let (done, durable) = tokio::sync::oneshot::channel();
+        self.0.log.append(record.encode(), Box::new(move |outcome| drop(done.send(outcome))));
+        let appended = durable.await.map_err(|_| failed("the server is stopping".to_owned()))?;
+        let appended = appended.map_err(|error| failed(error.to_string()))?;
+        let handle = self.0.reader.handle().clone();
+        let folded = blocking(move || Ok(handle.wait(appended.next, FOLDED_WITHIN))).await?;
+        if folded {
+            Ok(())
+        } else {
+            Err(failed(format!("accepted, but not folded within {FOLDED_WITHIN:?}; it will be once the backlog is done")))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Expression {
+    expression: String,
+}
+
+/// Parses an expression and says what it is, or where it is wrong.
+async fn check(Json(given): Json<Expression>) -> Answer {
+    let text = given.expression;
+    let wrong = |error: onefold_audience::SyntaxError| {
+        let place = Place { place: "expression".to_owned(), detail: error.render(&text) };
+        Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_expression", "the expression cannot be used").with(vec![place])
+    };
+    let expr = onefold_audience::parse(&text).map_err(&wrong)?;
+    let is_condition = onefold_audience::check_condition(&expr).is_ok();
+    if !is_condition {
+        onefold_audience::check_value(&expr).map_err(&wrong)?;
+    }
+    let unsupported: Vec<String> = onefold_audience::unsupported(&expr).into_iter().map(|(_, text)| text).collect();
+    Ok(Json(json!({ "canonical": expr.to_string(), "kind": if is_condition { "condition" } else { "value" }, "unsupported": unsupported })))
+}
+
+async fn audiences(State(admin): State<Admin>) -> Answer {
+    let compiled = admin.0.reader.handle().catalogue();
+    let status = admin.0.reader.handle().status();
+    let list: Vec<Value> = compiled
+        .catalogue
+        .workspace
+        .audiences
+        .iter()
+        .map(|audience| {
+            let id = compiled.catalogue.audiences.get(&audience.key).copied().unwrap_or_default();
+            let size = status.counters.audience_sizes.get(&id.0).copied().unwrap_or(0);
+            json!({ "key": audience.key, "name": audience.labels.name, "where": audience.condition, "size": size, "enabled": audience.labels.enabled })
+        })
+        .collect();
+    let backfill = status.backfill.map(|(done, of)| json!({ "done": done, "of": of }));
+    Ok(Json(json!({ "data": list, "backfill": backfill })))
+}

@@ -1,0 +1,348 @@
+//! Reading the state: who someone is, what is known of them, what they did, why two identifiers are one person.
+//!
+//! A query runs on a transaction that is never committed, over the same code that folds: there is one way to read a
+//! graph, a stream, a profile.
+
+use crate::batch::{Batch, Setting, record_error};
+use crate::catalogue::Compiled;
+use crate::changes::Kept;
+use crate::decision::{Decided, number_key, request_key};
+use crate::error::Error;
+use crate::graph::stream_rows;
+use crate::memory::{CacheSizes, Counters, Memory};
+use crate::profile::{Profile, TraitMap};
+use crate::quarantine::Quarantined;
+use crate::rows;
+use crate::worker::Handle;
+use onefold_identity::engine::{Owner, owned_ranges, owner_of};
+use onefold_identity::graph::{Graph, Stamp};
+use onefold_identity::why::{Hop, WhyNot, why, why_not};
+use onefold_log::SharedLog;
+use onefold_log::record::{Record, message_at};
+use onefold_store::{Direction, KeyRange, Store, Table};
+use onefold_types::{AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId};
+use std::sync::Arc;
+
+/// Reads the state that the fold keeps; cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<dyn Store>,
+    log: SharedLog,
+    handle: Handle,
+    secret: [u8; 32],
+}
+
+/// Someone, as known now.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The handle: informational.
+    pub handle: ProfileHandle,
+    /// The profile id.
+    pub profile_id: String,
+    /// The customer key, once issued.
+    pub customer_key: Option<String>,
+    /// Identifiers, strongest first.
+    pub ids: Vec<Identifier>,
+    /// Traits, counts, memberships.
+    pub profile: Profile,
+    /// Audiences, by key.
+    pub audiences: Vec<(String, AudienceId)>,
+    /// Computed traits and their values now.
+    pub computed: Vec<(String, TraitId, u64)>,
+}
+
+/// A message someone owns.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// Event time.
+    pub ts: Timestamp,
+    /// Receive time.
+    pub received_at: Timestamp,
+    /// Where it stands.
+    pub at: EventRef,
+    /// The message.
+    pub message: Message,
+}
+
+impl Reader {
+    /// A reader of what `handle`'s worker folds into `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, log: SharedLog, handle: Handle, secret: [u8; 32]) -> Self {
+        Self { store, log, handle, secret }
+    }
+
+    /// The worker's handle.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Runs `read` on one view of the state.
+    ///
+    /// # Errors
+    /// What `read` ran into.
+    pub fn with<T>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<T, Error>) -> Result<T, Error> {
+        let compiled = self.handle.catalogue();
+        let sizes = CacheSizes { idents: 64, nodes: 256, evidence: 64, clusters: 16, profiles: 16 };
+        let mut memory = Memory::bare(compiled.clone(), sizes);
+        let setting = Setting { log: self.log.as_ref(), partition: 0, secret: &self.secret, quarantine_cap: u64::MAX, timers_max: 0 };
+        let status = self.handle.engine_time();
+        let mut batch = Batch::new(self.store.begin()?, &mut memory, &setting, status);
+        read(&mut Query { batch: &mut batch, compiled })
+    }
+}
+
+/// One view of the state.
+pub struct Query<'q, 'a> {
+    batch: &'q mut Batch<'a>,
+    compiled: Arc<Compiled>,
+}
+
+impl Query<'_, '_> {
+    /// The catalogue in force.
+    #[must_use]
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// The cluster that holds an identifier, given as typed; `profile_id` and `customer_key` are types too.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn find(&mut self, id_type: &str, value: &str) -> Result<Option<ProfileHandle>, Error> {
+        let node = match id_type {
+            "profile_id" => self.batch.txn.get(Table::ProfileId, value.as_bytes())?.map(|bytes| rows::number_from("pid", &bytes)).transpose()?,
+            "customer_key" => {
+                let key = [b"k".as_slice(), value.as_bytes()].concat();
+                self.batch.txn.get(Table::CustomerKey, &key)?.map(|bytes| rows::number_from("ckey", &bytes)).transpose()?
+            }
+            _ => match self.compiled.rules.normalise(id_type, value) {
+                Ok(id) => self.batch.node_of(&id)?.map(|node| node.0),
+                Err(_) => None,
+            },
+        };
+        let Some(node) = node else { return Ok(None) };
+        let record = self.batch.node(onefold_types::NodeId(node))?;
+        Ok(record.map(|record| record.cluster).filter(|cluster| *cluster != onefold_identity::graph::NO_CLUSTER))
+    }
+
+    /// Whoever would own an event of this device now: what personalise answers for.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn visitor(&mut self, anonymous_id: &str) -> Result<Option<ProfileHandle>, Error> {
+        let Ok(id) = self.compiled.rules.normalise("anonymous_id", anonymous_id) else { return Ok(None) };
+        let Some(node) = self.batch.node_of(&id)? else { return Ok(None) };
+        let now = Stamp { ts: Timestamp::MAX, message_id: String::new() };
+        match owner_of(&self.compiled.rules, self.batch, &[node], &now)? {
+            Owner::Profile(handle) => Ok(Some(handle)),
+            Owner::None(_) => Ok(None),
+        }
+    }
+
+    /// Someone; `None` if the cluster is gone.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn person(&mut self, handle: ProfileHandle) -> Result<Option<Person>, Error> {
+        let Some(who) = self.batch.who(handle)? else { return Ok(None) };
+        let profile = self.batch.memory.profiles.get(self.batch.txn.as_ref(), &handle)?;
+        let profile = profile.map_or_else(Profile::default, |profile| Profile::clone(&profile));
+        let catalogue = &self.compiled.catalogue;
+        let members = profile.state.members();
+        let audiences = catalogue.audiences.iter().filter(|(_, id)| members.contains(id));
+        let now = self.batch.now;
+        let computed = catalogue.traits.iter().filter_map(|(key, id)| {
+            self.compiled.plan.value_at(&profile.state, *id, now).map(|value| (key.clone(), *id, value))
+        });
+        Ok(Some(Person {
+            handle,
+            profile_id: who.profile_id,
+            customer_key: profile.customer_key.as_ref().map(|(_, key)| key.clone()),
+            ids: who.ids,
+            audiences: audiences.map(|(key, id)| (key.clone(), *id)).collect(),
+            computed: computed.collect(),
+            profile,
+        }))
+    }
+
+    /// What someone did, latest first: at most `limit` events before (time, position) `before`.
+    ///
+    /// # Errors
+    /// The store or the log failed.
+    pub fn events(&mut self, handle: ProfileHandle, before: Option<(Timestamp, EventRef)>, limit: usize) -> Result<Vec<Owned>, Error> {
+        let ranges = owned_ranges(&self.compiled.rules, self.batch, handle)?;
+        let mut found = Vec::new();
+        for range in &ranges {
+            found.extend(self.batch.rows_of(range)?.into_iter().map(|row| (row.ts, row.at)));
+        }
+        found.sort_unstable();
+        let end = before.map_or(found.len(), |before| found.partition_point(|row| *row < before));
+        let mut owned = Vec::new();
+        for (ts, at) in found[..end].iter().rev().take(limit) {
+            if let Some((message, received_at)) = self.message(*at)? {
+                owned.push(Owned { ts: *ts, received_at, at: *at, message });
+            }
+        }
+        Ok(owned)
+    }
+
+    /// A message and its receive time; `None` if it was redacted or trimmed.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn message(&mut self, at: EventRef) -> Result<Option<(Message, Timestamp)>, Error> {
+        let entry = match self.batch.read_record(at) {
+            Err(Error::Log(onefold_log::Error::NotFound { .. })) => return Ok(None),
+            entry => entry?,
+        };
+        let view = message_at(&entry.payload, at.index).map_err(|e| record_error(&entry, &e))?;
+        Ok(view.map(|view| (view.to_message(), entry.rt)))
+    }
+
+    /// Why two identifiers are one person; `None` if they are not.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn why(&mut self, x: &Identifier, y: &Identifier) -> Result<Option<Vec<Hop>>, Error> {
+        why(&self.compiled.rules, self.batch, x, y)
+    }
+
+    /// Why two identifiers are not one person.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn why_not(&mut self, x: &Identifier, y: &Identifier) -> Result<WhyNot, Error> {
+        why_not(&self.compiled.rules, self.batch, x, y)
+    }
+
+    /// How many messages have one of these sets of identifiers, the ids of the first and last `few`, and when the last was.
+    ///
+    /// # Errors
+    /// The store or the log failed.
+    pub fn messages_of(&mut self, sets: &[(NodeId, SetId)], few: usize) -> Result<(usize, Vec<String>, Option<Timestamp>), Error> {
+        let mut rows = Vec::new();
+        for (stream, set) in sets {
+            stream_rows(self.batch.txn.as_ref(), *stream, Timestamp::MIN, Timestamp::MAX, &mut |row| {
+                if row.set == *set {
+                    rows.push((row.ts, row.at));
+                }
+                true
+            })?;
+        }
+        rows.sort_unstable();
+        let middle = few..rows.len().saturating_sub(few);
+        let mut ids = Vec::new();
+        for (_, at) in rows.iter().enumerate().filter(|(index, _)| !middle.contains(index)).map(|(_, row)| row) {
+            ids.extend(self.message(*at)?.map(|(message, _)| message.message_id));
+        }
+        Ok((rows.len(), ids, rows.last().map(|(ts, _)| *ts)))
+    }
+
+    /// The identifier as the rules compare it; `None` if it is blocked.
+    #[must_use]
+    pub fn normalise(&self, id: &Identifier) -> Option<Identifier> {
+        self.compiled.rules.normalise(&id.id_type, &id.value).ok()
+    }
+
+    /// An account's traits; `None` if it was never seen.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn account(&mut self, group_id: &str) -> Result<Option<TraitMap>, Error> {
+        let bytes = self.batch.txn.get(Table::Account, &rows::account_key(group_id))?;
+        bytes.map(|bytes| rows::decode("account", &bytes)).transpose()
+    }
+
+    /// What became of the decision that was asked for under `request_id`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn decided(&self, request_id: &str) -> Result<Option<Decided>, Error> {
+        let bytes = self.batch.txn.get(Table::Decision, &request_key(request_id))?;
+        bytes.map(|bytes| rows::decode("op", &bytes)).transpose()
+    }
+
+    /// The operation log from number `from`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn decisions(&self, from: u64, limit: usize) -> Result<Vec<(u64, Decided)>, Error> {
+        self.list(Table::Decision, KeyRange::between(number_key(from), b"o".to_vec()), limit, 1)
+    }
+
+    /// Quarantined items from number `from`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn quarantine(&self, from: u64, limit: usize) -> Result<Vec<(u64, Quarantined)>, Error> {
+        let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
+        self.list(Table::Quarantine, range, limit, 0)
+    }
+
+    /// The body of a quarantined item; `None` if it was trimmed.
+    ///
+    /// # Errors
+    /// The log failed.
+    pub fn quarantined_body(&mut self, at: EventRef) -> Result<Option<Vec<u8>>, Error> {
+        let entry = match self.batch.read_record(at) {
+            Err(Error::Log(onefold_log::Error::NotFound { .. })) => return Ok(None),
+            entry => entry?,
+        };
+        Ok(match Record::decode(&entry.payload).map_err(|e| record_error(&entry, &e))? {
+            Record::Rejected(items) => items.into_iter().nth(usize::from(at.index)).map(|item| item.body),
+            Record::Messages(_) => message_at(&entry.payload, at.index).ok().flatten().map(|view| view.body.to_vec()),
+            _ => None,
+        })
+    }
+
+    /// Identity transitions from number `from`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn transitions(&self, from: u64, limit: usize) -> Result<Vec<(u64, Kept)>, Error> {
+        let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
+        self.list(Table::Transition, range, limit, 0)
+    }
+
+    fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        table: Table,
+        range: KeyRange,
+        limit: usize,
+        prefix: usize,
+    ) -> Result<Vec<(u64, T)>, Error> {
+        let mut found = Vec::new();
+        self.batch.txn.scan(table, &range, Direction::Forward, &mut |key, value| {
+            let row = key.get(prefix..).ok_or(Error::Decode { what: table.as_str(), source: None });
+            let row = row.and_then(|key| rows::number_from(table.as_str(), key));
+            found.push(row.and_then(|number| Ok((number, rows::decode(table.as_str(), value)?))));
+            found.len() < limit
+        })?;
+        found.into_iter().collect()
+    }
+
+    /// Members of an audience from handle `from`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn members(&self, audience: AudienceId, from: u64, limit: usize) -> Result<Vec<ProfileHandle>, Error> {
+        let first = onefold_types::outbox::member_key(audience.0, ProfileHandle(from));
+        let range = KeyRange::between(first, (audience.0 + 1).to_be_bytes().to_vec());
+        let mut found = Vec::new();
+        self.batch.txn.scan(Table::AudienceMember, &range, Direction::Forward, &mut |key, _| {
+            found.extend(key.last_chunk::<8>().map(|chunk| ProfileHandle(u64::from_be_bytes(*chunk))));
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// The counters as of this view.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        let bytes = self.batch.txn.get(Table::Meta, &crate::memory::counters_key(0))?;
+        bytes.map_or_else(|| Ok(Counters::default()), |bytes| rows::decode("meta", &bytes))
+    }
+}

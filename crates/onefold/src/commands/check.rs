@@ -1,0 +1,39 @@
+//! `onefold check`: what an expression is, or where it is wrong.
+
+use crate::args::Check;
+use crate::http::Failed;
+use crate::workspace_file;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
+    let path = PathBuf::from(&check.what);
+    if path.is_file() {
+        let workspace = workspace_file::read(&[path], &|name| Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}"))));
+        let workspace = workspace.map_err(|error| Failed::new(error.to_string()))?;
+        let catalogue = onefold_fold::catalogue::next(None, workspace, "check").map_err(|problems| {
+            let text: Vec<String> = problems.iter().map(|p| format!("{}:\n{}", p.place, p.detail)).collect();
+            Failed(text.join("\n\n"))
+        })?;
+        println!(
+            "the workspace is usable: {} audiences, {} computed traits, {} destinations, {} sources",
+            catalogue.audiences.len(),
+            catalogue.traits.len(),
+            catalogue.destinations.len(),
+            catalogue.sources.len()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = check.what.as_str();
+    let failed = |error: onefold_audience::SyntaxError| Failed(error.render(text));
+    let expr = onefold_audience::parse(text).map_err(failed)?;
+    let is_condition = onefold_audience::check_condition(&expr).is_ok();
+    if !is_condition {
+        onefold_audience::check_value(&expr).map_err(failed)?;
+    }
+    println!("{}\n{expr}", if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" });
+    for (_, note) in onefold_audience::unsupported(&expr) {
+        println!("note: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

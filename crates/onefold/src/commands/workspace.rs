@@ -1,0 +1,78 @@
+//! `onefold plan` and `onefold apply`: configuration as code.
+
+use crate::args::{Apply, Plan};
+use crate::http::{Failed, Remote};
+use crate::workspace_file;
+use hyper::Method;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn read(files: &[PathBuf]) -> Result<Value, Failed> {
+    let workspace = workspace_file::read(files, &|name| std::env::var(name).ok()).map_err(|e| Failed::new(e.to_string()))?;
+    serde_json::to_value(workspace).map_err(|e| Failed::new(e.to_string()))
+}
+
+fn show(answer: &Value) -> usize {
+    let changes = answer["changes"].as_array().map_or(&[][..], Vec::as_slice);
+    for change in changes {
+        let sign = match change["action"].as_str() {
+            Some("create") => '+',
+            Some("remove") => '-',
+            _ => '~',
+        };
+        println!("{sign} {} {}", change["kind"].as_str().unwrap_or_default(), change["key"].as_str().unwrap_or_default());
+    }
+    changes.len()
+}
+
+pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
+    let workspace = read(&plan.files)?;
+    let answer = Remote::of(&plan.server).ask(Method::POST, &format!("/api/plan?prune={}", plan.prune), Some(&workspace)).await?;
+    if plan.server.json {
+        println!("{answer}");
+        return Ok(code(answer["changes"].as_array().map_or(0, Vec::len)));
+    }
+    let count = show(&answer);
+    println!("{}", if count == 0 { "nothing would change".to_owned() } else { format!("{count} would change") });
+    Ok(code(count))
+}
+
+fn code(changes: usize) -> ExitCode {
+    if changes == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
+    let workspace = read(&apply.files)?;
+    let remote = Remote::of(&apply.server);
+    if !apply.yes {
+        let planned = remote.ask(Method::POST, &format!("/api/plan?prune={}", apply.prune), Some(&workspace)).await?;
+        if show(&planned) == 0 {
+            println!("nothing to change");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !confirmed()? {
+            return Err(Failed::new("not applied; run with --yes to apply without being asked"));
+        }
+    }
+    let answer = remote.ask(Method::POST, &format!("/api/apply?prune={}", apply.prune), Some(&workspace)).await?;
+    if apply.server.json {
+        println!("{answer}");
+    } else {
+        let count = if apply.yes { show(&answer) } else { answer["changes"].as_array().map_or(0, Vec::len) };
+        println!("applied: {count} changed, version {}", answer["version"]);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed() -> Result<bool, Failed> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    print!("apply? [y/N] ");
+    let mut line = String::new();
+    let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut line));
+    read.map_err(|e| Failed::new(e.to_string()))?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

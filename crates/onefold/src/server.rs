@@ -1,0 +1,232 @@
+//! One process that does everything: log, fold, delivery, the tracking API and the rest of the HTTP surface.
+
+use crate::args::Serve;
+use crate::http::Failed;
+use arc_swap::ArcSwapOption;
+use onefold_admin::{Access, Admin, Live, LiveObserver, Parts};
+use onefold_delivery::Delivery;
+use onefold_fold::query::Reader;
+use onefold_fold::{Handle, Options, Worker};
+use onefold_ingest::{ClientBundle, Ingest, IngestOptions, Limits, ServeOptions};
+use onefold_log::{FileLog, FileLogOptions, SharedLog, SystemClock};
+use onefold_store::{FjallOptions, FjallStore, Store};
+use onefold_types::Catalogue;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// A running server.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: Admin,
+    /// The admin token, if one was made now.
+    pub(crate) new_token: Option<String>,
+    handle: Handle,
+    fold: std::thread::JoinHandle<()>,
+    delivery: Arc<Delivery>,
+    stop: watch::Sender<bool>,
+    http: tokio::task::JoinHandle<()>,
+    /// Becomes true if the fold stops by itself.
+    failed: watch::Receiver<bool>,
+}
+
+fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failed + '_ {
+    move |error| Failed::new(format!("{what}: {error}"))
+}
+
+/// Opens the data folder and starts everything.
+pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
+    let data = &serve.data;
+    fs::create_dir_all(data).map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
+    let log = FileLog::open(FileLogOptions::new(data.join("log"))).map_err(|e| failed("the log cannot be opened")(&e))?;
+    let log: SharedLog = Arc::new(log);
+    let fjall = FjallOptions { cache_bytes: serve.cache_mib << 20, ..FjallOptions::default() };
+    let store = FjallStore::open(&data.join("state"), &fjall).map_err(|e| failed("the state cannot be opened")(&e))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let small = FjallOptions { cache_bytes: 16 << 20, memtable_bytes: 4 << 20, journal_bytes: 64 << 20, workers: 1 };
+    let journal = FjallStore::open(&data.join("delivery"), &small).map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
+    let secret = secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
+    let worker = Worker::open(log.clone(), store.clone(), Options { secret, ..Options::default() })
+        .map_err(|e| failed("the fold cannot be started")(&e))?;
+    let handle = worker.handle();
+
+    let delivery = Arc::new(Delivery::new(
+        store.clone(),
+        Arc::new(journal),
+        log.clone(),
+        Arc::new(SystemClock),
+        onefold_delivery::Options { seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()), ..Default::default() },
+    ));
+    let catalogue = Arc::new(ArcSwapOption::empty());
+    let live = Live::default();
+    let (fold, failed_fold) = run_fold(worker, &handle, &delivery, &catalogue, &live);
+
+    let options = IngestOptions { limits: Limits::default(), client: client(), trust_proxy: serve.trust_proxy };
+    let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
+    let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
+    let metrics = ingest.metrics();
+    let admin = Admin::new(Parts {
+        reader: Reader::new(store.clone(), log.clone(), handle.clone(), secret),
+        log: log.clone(),
+        store,
+        delivery: delivery.clone(),
+        live,
+        access,
+        ingest_metrics: Box::new(move || prometheus(&metrics.snapshot())),
+        applying: tokio::sync::Mutex::new(()),
+    });
+    let listener = TcpListener::bind(serve.listen).await.map_err(|e| {
+        Failed::new(format!("cannot listen on {}: {e}\nhint: another server may be there; choose with --listen ADDR", serve.listen))
+    })?;
+    let address = listener.local_addr().map_err(|e| failed("the address cannot be read")(&e))?;
+    let router = onefold_ingest::router(ingest).merge(onefold_admin::router(admin.clone()));
+    let (stop, mut stopped) = watch::channel(false);
+    let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
+    let http = tokio::spawn(onefold_ingest::serve(listener, router, ServeOptions::default(), shutdown));
+    keep_trimming(log, handle.clone(), stop.subscribe());
+    Ok(Running { address, admin, new_token, handle, fold, delivery, stop, http, failed: failed_fold })
+}
+
+/// Starts the fold's thread; what it commits reaches delivery, ingest and the live stream.
+fn run_fold(
+    worker: Worker,
+    handle: &Handle,
+    delivery: &Arc<Delivery>,
+    catalogue: &Arc<ArcSwapOption<Catalogue>>,
+    live: &Live,
+) -> (std::thread::JoinHandle<()>, watch::Receiver<bool>) {
+    let runtime = tokio::runtime::Handle::current();
+    let publish = {
+        let (handle, delivery, catalogue) = (handle.clone(), delivery.clone(), catalogue.clone());
+        let mut known = 0;
+        move || {
+            let compiled = handle.catalogue();
+            if compiled.catalogue.version.0 != known {
+                known = compiled.catalogue.version.0;
+                let _inside = runtime.enter();
+                delivery.configure(&compiled.catalogue);
+                catalogue.store(Some(Arc::new(compiled.catalogue.clone())));
+            }
+        }
+    };
+    let mut publish = publish;
+    publish();
+    let waker = delivery.clone();
+    let then = Box::new(move |_: &onefold_fold::Status| {
+        publish();
+        waker.wake();
+    });
+    let observer = Box::new(LiveObserver::new(live.clone(), then));
+    let (failing, failed) = watch::channel(false);
+    let thread = std::thread::spawn(move || {
+        if let Err(error) = worker.run(observer) {
+            tracing::error!(%error, "the fold stopped; nothing is lost: what was accepted is in the log");
+            failing.send_replace(true);
+        }
+    });
+    (thread, failed)
+}
+
+/// Trims the log once a minute, up to what a synced state covers, as far as retention gives it up.
+fn keep_trimming(log: SharedLog, handle: Handle, mut stop: watch::Receiver<bool>) {
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            }
+            let (log, before) = (log.clone(), handle.status().synced);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.trim(before)).await {
+                tracing::error!(%error, "the log could not be trimmed");
+            }
+        }
+    });
+}
+
+impl Running {
+    /// Waits until the fold stops by itself.
+    pub(crate) async fn fold_failed(&self) {
+        let mut failed = self.failed.clone();
+        if failed.wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Drains and stops: no new connection, requests under way end, the state is synced.
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        drop(self.http.await);
+        self.delivery.stop().await;
+        self.handle.stop();
+        let fold = self.fold;
+        drop(tokio::task::spawn_blocking(move || drop(fold.join())).await);
+    }
+}
+
+/// The 32 bytes that key profile ids: made once, kept beside the log for ever.
+fn secret(path: &Path) -> std::io::Result<[u8; 32]> {
+    if let Ok(bytes) = fs::read(path) {
+        return bytes.try_into().map_err(|_| std::io::Error::other(format!("{} does not hold 32 bytes", path.display())));
+    }
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
+    write_private(path, &secret)?;
+    Ok(secret)
+}
+
+/// Writes a file that only its owner reads, durably, before anything relies on it.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+}
+
+/// On loopback everyone; elsewhere the token that was given, kept or made now.
+fn access(serve: &Serve) -> std::io::Result<(Access, Option<String>)> {
+    if let Some(token) = serve.admin_token.clone().filter(|token| !token.is_empty()) {
+        return Ok((Access::Token(token), None));
+    }
+    if serve.listen.ip().is_loopback() {
+        return Ok((Access::Loopback, None));
+    }
+    let path = serve.data.join("admin-token");
+    if let Ok(token) = fs::read_to_string(&path) {
+        return Ok((Access::Token(token.trim().to_owned()), None));
+    }
+    let mut bytes = [0u8; 24];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(&path, token.as_bytes())?;
+    Ok((Access::Token(token.clone()), Some(token)))
+}
+
+fn client() -> Option<ClientBundle> {
+    include!(concat!(env!("OUT_DIR"), "/client.rs"))
+}
+
+fn prometheus(metrics: &onefold_ingest::MetricsSnapshot) -> String {
+    let mut text = format!(
+        "# HELP onefold_ingest_accepted_total Messages accepted.\n# TYPE onefold_ingest_accepted_total counter\n\
+         onefold_ingest_accepted_total {}\n# HELP onefold_ingest_accepted_bytes_total Bytes of accepted messages.\n\
+         # TYPE onefold_ingest_accepted_bytes_total counter\nonefold_ingest_accepted_bytes_total {}\n\
+         # HELP onefold_ingest_rejected_unkept_total Rejected items that were counted and not kept.\n\
+         # TYPE onefold_ingest_rejected_unkept_total counter\nonefold_ingest_rejected_unkept_total {}\n\
+         # HELP onefold_ingest_rejected_total Items rejected, by reason.\n# TYPE onefold_ingest_rejected_total counter\n",
+        metrics.accepted, metrics.accepted_bytes, metrics.rejected_unkept
+    );
+    for (code, count) in &metrics.rejected {
+        text.push_str(&format!("onefold_ingest_rejected_total{{code=\"{code}\"}} {count}\n"));
+    }
+    text.push_str("# HELP onefold_ingest_answers_total Answers, by HTTP status.\n# TYPE onefold_ingest_answers_total counter\n");
+    for (status, count) in &metrics.answers {
+        text.push_str(&format!("onefold_ingest_answers_total{{status=\"{status}\"}} {count}\n"));
+    }
+    text
+}
