@@ -9,7 +9,8 @@ fn main() -> io::Result<()> {
     let package = root.join("node_modules/@segment/analytics-next");
     println!("cargo::rerun-if-changed={}", root.join("package-lock.json").display());
     println!("cargo::rerun-if-changed={}", package.join("package.json").display());
-    let code = if package.join("dist/umd/standalone.js").is_file() { bundle(&package)? } else { "None".to_owned() };
+    let code =
+        if package.join("dist/umd/standalone.js").is_file() { bundle(&package)? } else { "None".to_owned() };
     let out = PathBuf::from(env::var("OUT_DIR").unwrap_or_default()).join("client.rs");
     fs::write(out, code)
 }
@@ -18,13 +19,17 @@ fn main() -> io::Result<()> {
 fn bundle(package: &Path) -> io::Result<String> {
     let package = package.canonicalize()?;
     let umd = package.join("dist/umd");
-    let mut chunks: Vec<PathBuf> = fs::read_dir(&umd)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    chunks.retain(|path| path.to_string_lossy().ends_with(".js") && path.to_string_lossy().contains(".bundle."));
+    let mut chunks: Vec<PathBuf> =
+        fs::read_dir(&umd)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    chunks.retain(|path| {
+        path.to_string_lossy().ends_with(".js") && path.to_string_lossy().contains(".bundle.")
+    });
     chunks.sort();
     let mut list = String::new();
     for chunk in &chunks {
         let name = chunk.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        write!(list, "({name:?}, include_bytes!({:?})), ", chunk.display().to_string()).map_err(io::Error::other)?;
+        write!(list, "({name:?}, include_bytes!({:?})), ", chunk.display().to_string())
+            .map_err(io::Error::other)?;
     }
     let standalone = umd.join("standalone.js").display().to_string();
     let licence = package.join("LICENSE.MD").display().to_string();

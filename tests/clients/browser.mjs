@@ -20,7 +20,7 @@ const calls = `
 `;
 const pages = {
   npm: `<script src="/umd.js"></script><script>
-    const { AnalyticsBrowser } = window;
+    const { AnalyticsBrowser } = window.AnalyticsNext ?? window;
     const analytics = AnalyticsBrowser.load({ writeKey: '${writeKey}', cdnURL: '${host}' },
       { integrations: { 'Segment.io': { apiHost: '${host.replace(/^https?:\/\//, '')}/v1', protocol: 'http' } } });
     ${calls}

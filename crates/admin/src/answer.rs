@@ -40,7 +40,9 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 }
@@ -56,8 +58,14 @@ impl std::fmt::Display for Refused {
 pub(crate) type Answer = Result<Json<serde_json::Value>, Refused>;
 
 /// Runs a blocking read off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "broken_off", format!("the work was broken off: {error}")))
+        Err(Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "broken_off",
+            format!("the work was broken off: {error}"),
+        ))
     })
 }

@@ -22,16 +22,23 @@ pub enum Access {
 pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match &admin.0.access {
         // A page in a browser must not drive the API of a server on its visitor's own machine.
-        Access::Loopback if !names_loopback(request.headers()) => {
-            Refused::new(StatusCode::FORBIDDEN, "foreign_host", "the Host header names another machine; call the server by its loopback address")
-                .into_response()
-        }
+        Access::Loopback if !names_loopback(request.headers()) => Refused::new(
+            StatusCode::FORBIDDEN,
+            "foreign_host",
+            "the Host header names another machine; call the server by its loopback address",
+        )
+        .into_response(),
         Access::Loopback => next.run(request).await,
-        Access::Token(token) if given(request.headers()).is_some_and(|given| same(&given, token)) => next.run(request).await,
+        Access::Token(token) if given(request.headers()).is_some_and(|given| same(&given, token)) => {
+            next.run(request).await
+        }
         Access::Token(_) => {
             let detail = "expected the admin token, as `Authorization: Bearer …` or as the Basic user name";
-            let mut response = Refused::new(StatusCode::UNAUTHORIZED, "authentication_error", detail).into_response();
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            let mut response =
+                Refused::new(StatusCode::UNAUTHORIZED, "authentication_error", detail).into_response();
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             response
         }
     }
@@ -40,9 +47,13 @@ pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
 /// Whether `Host` is a loopback name (DNS rebinding: a foreign name that resolves here is not).
 fn names_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+    let name = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(name, _)| name);
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn given(headers: &HeaderMap) -> Option<String> {

@@ -30,7 +30,9 @@ pub(crate) fn routes() -> Router<Admin> {
 }
 
 fn identifier(text: &str) -> Result<Identifier, Refused> {
-    let (id_type, value) = text.split_once(':').ok_or_else(|| Refused::bad(format!("`{text}` is no identifier; expected `type:value`")))?;
+    let (id_type, value) = text
+        .split_once(':')
+        .ok_or_else(|| Refused::bad(format!("`{text}` is no identifier; expected `type:value`")))?;
     Ok(Identifier::new(id_type, value))
 }
 
@@ -76,7 +78,9 @@ fn shown(query: &mut View<'_, '_>, hop: &Hop) -> Result<Value, onefold_fold::Err
             json!({ "kind": "events", "first": iso(first.ts), "last": last.map(iso), "count": count, "message_ids": ids })
         }
     };
-    Ok(json!({ "from": hop.from, "to": hop.to, "because": because, "rules_version": query.compiled().catalogue.rules_version }))
+    Ok(
+        json!({ "from": hop.from, "to": hop.to, "because": because, "rules_version": query.compiled().catalogue.rules_version }),
+    )
 }
 
 #[derive(Deserialize)]
@@ -92,11 +96,17 @@ struct Asked {
 async fn decide(State(admin): State<Admin>, Json(asked): Json<Asked>) -> Answer {
     let request_id = uuid::Uuid::now_v7().to_string();
     let operator = if asked.operator.is_empty() { "api".to_owned() } else { asked.operator };
-    let record = DecisionRecord { request_id: request_id.clone(), operator, reason: asked.reason, decision: asked.decision };
+    let record = DecisionRecord {
+        request_id: request_id.clone(),
+        operator,
+        reason: asked.reason,
+        decision: asked.decision,
+    };
     let json = serde_json::to_vec(&record).map_err(|error| Refused::bad(error.to_string()))?;
     admin.append(Record::Decision(json)).await?;
     let reader = admin.0.reader.clone();
-    let decided = blocking(move || reader.with(|query| query.decided(&request_id)).map_err(Refused::from)).await?;
+    let decided =
+        blocking(move || reader.with(|query| query.decided(&request_id)).map_err(Refused::from)).await?;
     match decided.map(|decided| decided.outcome) {
         Some(Outcome::Taken { number }) => Ok(Json(json!({ "number": number }))),
         Some(Outcome::Refused { rule, witnesses }) => {
@@ -104,7 +114,11 @@ async fn decide(State(admin): State<Admin>, Json(asked): Json<Asked>) -> Answer 
             let detail = format!("refused, and not recorded: {rule} ({})", witnesses.join(", "));
             Err(Refused::new(StatusCode::CONFLICT, "refused", detail))
         }
-        None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "lost", "the decision was folded without an outcome")),
+        None => Err(Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "lost",
+            "the decision was folded without an outcome",
+        )),
     }
 }
 
@@ -188,14 +202,24 @@ async fn destinations(State(admin): State<Admin>) -> Answer {
 
 fn refused(error: &onefold_delivery::Error) -> Refused {
     match error {
-        onefold_delivery::Error::Store(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", error.to_string()),
+        onefold_delivery::Error::Store(_) => {
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", error.to_string())
+        }
         _ => Refused::not_found(error.to_string()),
     }
 }
 
-async fn dead_letters(State(admin): State<Admin>, Path(key): Path<String>, Query(page): Query<Page>) -> Answer {
+async fn dead_letters(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    Query(page): Query<Page>,
+) -> Answer {
     blocking(move || {
-        let letters = admin.0.delivery.dead_letters(&key, page.cursor, page.limit()).map_err(|error| refused(&error))?;
+        let letters = admin
+            .0
+            .delivery
+            .dead_letters(&key, page.cursor, page.limit())
+            .map_err(|error| refused(&error))?;
         let items = letters.into_iter().map(|letter| {
             let body: Value = serde_json::from_slice(&letter.body).unwrap_or_default();
             let item = json!({ "number": letter.sequence, "id": letter.effect.id_text(), "at": iso(letter.at),
@@ -211,7 +235,9 @@ async fn dead_letters(State(admin): State<Admin>, Path(key): Path<String>, Query
 async fn retry(State(admin): State<Admin>, Path((key, sequence)): Path<(String, u64)>) -> Answer {
     match admin.0.delivery.retry(&key, sequence).await.map_err(|error| refused(&error))? {
         Sent::Delivered(answer) => Ok(Json(json!({ "delivered": true, "answer": answer }))),
-        Sent::Retry { answer, .. } | Sent::Refused(answer) => Ok(Json(json!({ "delivered": false, "answer": answer }))),
+        Sent::Retry { answer, .. } | Sent::Refused(answer) => {
+            Ok(Json(json!({ "delivered": false, "answer": answer })))
+        }
     }
 }
 

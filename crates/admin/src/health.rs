@@ -51,23 +51,59 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let counters = &status.counters;
     for (name, kind, help, value) in [
         ("onefold_fold_messages_total", "counter", "Messages folded.", counters.folded),
-        ("onefold_fold_duplicates_total", "counter", "Messages whose id was known, with the same content.", counters.duplicates),
-        ("onefold_fold_conflicts_total", "counter", "Messages whose id was known, with other content; quarantined.", counters.conflicts),
-        ("onefold_fold_no_usable_id_total", "counter", "Folded messages without a usable identifier.", counters.no_usable_id),
-        ("onefold_fold_hub_only_total", "counter", "Folded messages whose only identifiers are hubs.", counters.hub_only),
-        ("onefold_quarantine_dropped_total", "counter", "Quarantined items that the cap dropped.", counters.quarantine_dropped),
+        (
+            "onefold_fold_duplicates_total",
+            "counter",
+            "Messages whose id was known, with the same content.",
+            counters.duplicates,
+        ),
+        (
+            "onefold_fold_conflicts_total",
+            "counter",
+            "Messages whose id was known, with other content; quarantined.",
+            counters.conflicts,
+        ),
+        (
+            "onefold_fold_no_usable_id_total",
+            "counter",
+            "Folded messages without a usable identifier.",
+            counters.no_usable_id,
+        ),
+        (
+            "onefold_fold_hub_only_total",
+            "counter",
+            "Folded messages whose only identifiers are hubs.",
+            counters.hub_only,
+        ),
+        (
+            "onefold_quarantine_dropped_total",
+            "counter",
+            "Quarantined items that the cap dropped.",
+            counters.quarantine_dropped,
+        ),
         ("onefold_persons", "gauge", "Profiles that own an event.", counters.persons.max(0).unsigned_abs()),
         ("onefold_log_bytes", "gauge", "Bytes of the log.", admin.0.log.size()),
         ("onefold_store_bytes", "gauge", "Bytes of the state.", admin.0.store.disk_bytes()),
-        ("onefold_fold_backlog_bytes", "gauge", "Bytes of the log that wait to be folded.", admin.0.log.tail().0.saturating_sub(status.position.0)),
+        (
+            "onefold_fold_backlog_bytes",
+            "gauge",
+            "Bytes of the log that wait to be folded.",
+            admin.0.log.tail().0.saturating_sub(status.position.0),
+        ),
     ] {
         // Writing to a String does not fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
     text.push_str("# HELP onefold_delivery_effects_total Effects by destination and outcome.\n# TYPE onefold_delivery_effects_total counter\n");
     for destination in admin.0.delivery.status() {
-        for (outcome, value) in [("delivered", destination.delivered), ("failed", destination.failed), ("dead", destination.dead)] {
-            let _ = writeln!(text, "onefold_delivery_effects_total{{destination=\"{}\",outcome=\"{outcome}\"}} {value}", destination.key);
+        for (outcome, value) in
+            [("delivered", destination.delivered), ("failed", destination.failed), ("dead", destination.dead)]
+        {
+            let _ = writeln!(
+                text,
+                "onefold_delivery_effects_total{{destination=\"{}\",outcome=\"{outcome}\"}} {value}",
+                destination.key
+            );
         }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)

@@ -60,7 +60,9 @@ pub(crate) fn routes() -> Router<Admin> {
     Router::new().route("/api/live", get(stream))
 }
 
-async fn stream(State(admin): State<Admin>) -> Sse<impl futures_core::Stream<Item = Result<Event, Infallible>>> {
+async fn stream(
+    State(admin): State<Admin>,
+) -> Sse<impl futures_core::Stream<Item = Result<Event, Infallible>>> {
     let receiver = admin.0.live.subscribe();
     let events = futures_util::stream::unfold((receiver, admin), |(mut receiver, admin)| async move {
         let (name, data) = match receiver.recv().await {
@@ -75,7 +77,8 @@ async fn stream(State(admin): State<Admin>) -> Sse<impl futures_core::Stream<Ite
 
 fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
     let compiled = admin.0.reader.handle().catalogue();
-    let key = |id| compiled.catalogue.audiences.iter().find(|(_, known)| **known == id).map(|(key, _)| key.clone());
+    let key =
+        |id| compiled.catalogue.audiences.iter().find(|(_, known)| **known == id).map(|(key, _)| key.clone());
     match happening {
         Happening::Folded { message_type, name, message_id, ts, profile } => (
             "folded",

@@ -48,7 +48,9 @@ async fn part(
     blocking(move || match collection.as_str() {
         "users" => user(&admin, &id_type, &value, &part, &wanted),
         "accounts" => account(&admin, &value, &part, &wanted),
-        _ => Err(Refused::not_found(format!("there is no collection `{collection}`; expected users or accounts"))),
+        _ => Err(Refused::not_found(format!(
+            "there is no collection `{collection}`; expected users or accounts"
+        ))),
     })
     .await
     .map(Json)
@@ -63,7 +65,7 @@ fn user(admin: &Admin, id_type: &str, value: &str, part: &str, wanted: &Wanted) 
             "traits" => Ok(traits(&person, wanted)),
             "external_ids" => Ok(external_ids(&person, wanted, limit)),
             "metadata" => Ok(metadata(&person)),
-            "audiences" => Ok(page(person.audiences.iter().map(|(key, _)| json!({ "key": key })).collect(), wanted, limit)),
+            "audiences" => Ok(page(&person.audiences.iter().map(|(key, _)| json!({ "key": key })).collect::<Vec<_>>(), wanted, limit)),
             "links" => Ok(links(&person, wanted, limit)),
             "events" => events(query, person.handle, wanted, limit)?,
             _ => Err(Refused::not_found(format!(
@@ -76,7 +78,8 @@ fn user(admin: &Admin, id_type: &str, value: &str, part: &str, wanted: &Wanted) 
 
 /// Plain traits, computed traits, and audience keys as booleans.
 fn traits(person: &Person, wanted: &Wanted) -> Value {
-    let include: Option<Vec<&str>> = wanted.include.as_ref().map(|list| list.split(',').map(str::trim).collect());
+    let include: Option<Vec<&str>> =
+        wanted.include.as_ref().map(|list| list.split(',').map(str::trim).collect());
     let class = |name: &str| wanted.class.as_ref().is_none_or(|class| class == name);
     let mut all: Vec<(String, Value)> = Vec::new();
     if class("trait") {
@@ -85,15 +88,23 @@ fn traits(person: &Person, wanted: &Wanted) -> Value {
         }
     }
     if class("computed_trait") {
-        all.extend(person.computed.iter().map(|(key, _, value)| (key.clone(), derived(json!(value), wanted.verbose))));
+        all.extend(
+            person
+                .computed
+                .iter()
+                .map(|(key, _, value)| (key.clone(), derived(json!(value), wanted.verbose))),
+        );
     }
     if class("audience") {
-        all.extend(person.audiences.iter().map(|(key, _)| (key.clone(), derived(json!(true), wanted.verbose))));
+        all.extend(
+            person.audiences.iter().map(|(key, _)| (key.clone(), derived(json!(true), wanted.verbose))),
+        );
     }
     all.retain(|(key, _)| include.as_ref().is_none_or(|include| include.contains(&key.as_str())));
     all.sort_by(|a, b| a.0.cmp(&b.0));
     let limit = wanted.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
-    let start = wanted.cursor.as_deref().map_or(0, |after| all.partition_point(|(key, _)| key.as_str() <= after));
+    let start =
+        wanted.cursor.as_deref().map_or(0, |after| all.partition_point(|(key, _)| key.as_str() <= after));
     let end = (start + limit).min(all.len());
     let next = (end < all.len()).then(|| all[end - 1].0.clone());
     let shown: Map<String, Value> = all.drain(start..end).collect();
@@ -117,7 +128,7 @@ fn cursor(next: Option<&str>, limit: usize) -> Value {
 }
 
 /// A page of a list whose cursor is an offset.
-fn page(items: Vec<Value>, wanted: &Wanted, limit: usize) -> Value {
+fn page(items: &[Value], wanted: &Wanted, limit: usize) -> Value {
     let start = wanted.cursor.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0).min(items.len());
     let end = (start + limit).min(items.len());
     let next = (end < items.len()).then(|| end.to_string());
@@ -126,7 +137,9 @@ fn page(items: Vec<Value>, wanted: &Wanted, limit: usize) -> Value {
 
 fn external_ids(person: &Person, wanted: &Wanted, limit: usize) -> Value {
     let ids = person.ids.iter();
-    page(ids.map(|id| json!({ "id": id.value, "type": id.id_type, "collection": "users", "encoding": "none" })).collect(), wanted, limit)
+    let ids = ids
+        .map(|id| json!({ "id": id.value, "type": id.id_type, "collection": "users", "encoding": "none" }));
+    page(&ids.collect::<Vec<_>>(), wanted, limit)
 }
 
 fn links(person: &Person, wanted: &Wanted, limit: usize) -> Value {
@@ -135,7 +148,7 @@ fn links(person: &Person, wanted: &Wanted, limit: usize) -> Value {
         json!({ "to_collection": "accounts", "since": iso(*since),
             "external_ids": [{ "id": id, "type": "group_id", "collection": "accounts", "encoding": "none" }] })
     };
-    page(accounts.map(link).collect(), wanted, limit)
+    page(&accounts.map(link).collect::<Vec<_>>(), wanted, limit)
 }
 
 fn metadata(person: &Person) -> Value {
@@ -156,18 +169,29 @@ fn metadata(person: &Person) -> Value {
 
 type Found<T> = Result<Result<T, Refused>, onefold_fold::Error>;
 
-fn events(query: &mut onefold_fold::query::Query<'_, '_>, handle: ProfileHandle, wanted: &Wanted, limit: usize) -> Found<Value> {
+fn events(
+    query: &mut onefold_fold::query::Query<'_, '_>,
+    handle: ProfileHandle,
+    wanted: &Wanted,
+    limit: usize,
+) -> Found<Value> {
     let before = match wanted.cursor.as_deref().map(parse_place) {
         Some(None) => return Ok(Err(Refused::bad("the cursor is not one that this list gave"))),
         Some(place) => place,
         None => None,
     };
-    let include: Option<Vec<&str>> = wanted.include.as_ref().map(|list| list.split(',').map(str::trim).collect());
+    let include: Option<Vec<&str>> =
+        wanted.include.as_ref().map(|list| list.split(',').map(str::trim).collect());
     let mut owned = query.events(handle, before, limit + 1)?;
     let more = owned.len() > limit;
     owned.truncate(limit);
-    let next = owned.last().filter(|_| more).map(|event| format!("{}.{}.{}", event.ts.0, event.at.position.0, event.at.index));
-    let shown = owned.iter().filter(|event| include.as_ref().is_none_or(|names| names.contains(&event.message.name.as_str())));
+    let next = owned
+        .last()
+        .filter(|_| more)
+        .map(|event| format!("{}.{}.{}", event.ts.0, event.at.position.0, event.at.index));
+    let shown = owned
+        .iter()
+        .filter(|event| include.as_ref().is_none_or(|names| names.contains(&event.message.name.as_str())));
     let data: Vec<Value> = shown
         .map(|event| {
             let body: Value = serde_json::from_slice(&event.message.body).unwrap_or_default();
@@ -201,12 +225,13 @@ fn account(admin: &Admin, id: &str, part: &str, wanted: &Wanted) -> Result<Value
     match part {
         "traits" => {
             let shown = traits.iter().filter(|(_, value)| !value.is_removed());
-            let shown: Map<String, Value> = shown.map(|(key, value)| (key.clone(), plain(value, wanted.verbose))).collect();
+            let shown: Map<String, Value> =
+                shown.map(|(key, value)| (key.clone(), plain(value, wanted.verbose))).collect();
             Ok(json!({ "traits": shown, "cursor": cursor(None, LIMIT_MAX) }))
         }
-        "external_ids" => {
-            Ok(json!({ "data": [{ "id": id, "type": "group_id", "collection": "accounts", "encoding": "none" }], "cursor": cursor(None, LIMIT_MAX) }))
-        }
+        "external_ids" => Ok(
+            json!({ "data": [{ "id": id, "type": "group_id", "collection": "accounts", "encoding": "none" }], "cursor": cursor(None, LIMIT_MAX) }),
+        ),
         _ => Err(Refused::not_found(format!("an account has no `{part}`; expected traits or external_ids"))),
     }
 }
@@ -218,11 +243,22 @@ struct Visitor {
 }
 
 /// What a page may know about its own visitor.
-async fn personalize(State(admin): State<Admin>, Query(visitor): Query<Visitor>, headers: HeaderMap) -> Response {
+async fn personalize(
+    State(admin): State<Admin>,
+    Query(visitor): Query<Visitor>,
+    headers: HeaderMap,
+) -> Response {
     let compiled = admin.0.reader.handle().catalogue();
     let sources = compiled.catalogue.workspace.sources.iter();
-    let Some(source) = sources.filter(|s| s.labels.enabled).find(|s| s.write_key.contains(&visitor.write_key)).cloned() else {
-        return Refused::new(StatusCode::UNAUTHORIZED, "unknown_write_key", "no enabled source has this write key").into_response();
+    let Some(source) =
+        sources.filter(|s| s.labels.enabled).find(|s| s.write_key.contains(&visitor.write_key)).cloned()
+    else {
+        return Refused::new(
+            StatusCode::UNAUTHORIZED,
+            "unknown_write_key",
+            "no enabled source has this write key",
+        )
+        .into_response();
     };
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
     let allowed = origin.filter(|origin| source.origins.iter().any(|known| known == "*" || known == origin));
@@ -237,7 +273,9 @@ async fn personalize(State(admin): State<Admin>, Query(visitor): Query<Visitor>,
         for key in &source.personalize {
             let is_audience = compiled.catalogue.audiences.contains_key(key);
             if is_audience {
-                let is = person.as_ref().is_some_and(|person| person.audiences.iter().any(|(known, _)| known == key));
+                let is = person
+                    .as_ref()
+                    .is_some_and(|person| person.audiences.iter().any(|(known, _)| known == key));
                 audiences.insert(key.clone(), is.into());
                 continue;
             }

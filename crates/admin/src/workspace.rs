@@ -40,7 +40,9 @@ async fn current(State(admin): State<Admin>) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let mut workspace = serde_json::to_value(&compiled.catalogue.workspace).unwrap_or_default();
     hide_secrets(&mut workspace);
-    Ok(Json(json!({ "version": compiled.catalogue.version, "author": compiled.catalogue.author, "workspace": workspace })))
+    Ok(Json(
+        json!({ "version": compiled.catalogue.version, "author": compiled.catalogue.author, "workspace": workspace }),
+    ))
 }
 
 /// A secret is never printed back.
@@ -48,7 +50,9 @@ fn hide_secrets(value: &mut Value) {
     match value {
         Value::Object(object) => {
             for (key, item) in object.iter_mut() {
-                let secret = ["secret", "token", "password", "api_key", "headers"].iter().any(|word| key.contains(word));
+                let secret = ["secret", "token", "password", "api_key", "headers"]
+                    .iter()
+                    .any(|word| key.contains(word));
                 if secret && !item.is_null() { *item = "***".into() } else { hide_secrets(item) }
             }
         }
@@ -118,7 +122,12 @@ fn target(old: &Workspace, mut new: Workspace, prune: bool) -> Workspace {
     if prune {
         return new;
     }
-    fn keep<T: Clone>(old: &[T], new: &mut Vec<T>, key: impl Fn(&T) -> String, renamed: impl Fn(&T) -> Option<String>) {
+    fn keep<T: Clone>(
+        old: &[T],
+        new: &mut Vec<T>,
+        key: impl Fn(&T) -> String,
+        renamed: impl Fn(&T) -> Option<String>,
+    ) {
         let known: Vec<String> = new.iter().map(&key).chain(new.iter().filter_map(&renamed)).collect();
         new.extend(old.iter().filter(|item| !known.contains(&key(item))).cloned());
     }
@@ -129,7 +138,11 @@ fn target(old: &Workspace, mut new: Workspace, prune: bool) -> Workspace {
     new
 }
 
-fn prepare(current: &Catalogue, workspace: Workspace, prune: bool) -> Result<(Vec<Difference>, Catalogue), Refused> {
+fn prepare(
+    current: &Catalogue,
+    workspace: Workspace,
+    prune: bool,
+) -> Result<(Vec<Difference>, Catalogue), Refused> {
     let first = current.version.0 == 0;
     let workspace = target(&current.workspace, workspace, prune);
     if !first && current.workspace.identity != workspace.identity {
@@ -140,12 +153,14 @@ fn prepare(current: &Catalogue, workspace: Workspace, prune: bool) -> Result<(Ve
     let differences = differences(&current.workspace, &workspace);
     for destination in &workspace.destinations {
         if let Err(error) = onefold_destinations::connect(destination) {
-            let place = Place { place: format!("destinations.{}", destination.key), detail: error.to_string() };
+            let place =
+                Place { place: format!("destinations.{}", destination.key), detail: error.to_string() };
             return Err(unusable(vec![place]));
         }
     }
     let previous = (!first).then_some(current);
-    let catalogue = next(previous, workspace, "api").map_err(|problems| unusable(problems.into_iter().map(place).collect()))?;
+    let catalogue = next(previous, workspace, "api")
+        .map_err(|problems| unusable(problems.into_iter().map(place).collect()))?;
     Ok((differences, catalogue))
 }
 
@@ -155,17 +170,26 @@ fn place(problem: Problem) -> Place {
 
 fn unusable(problems: Vec<Place>) -> Refused {
     let count = problems.len();
-    let detail = format!("the workspace cannot be applied: {count} problem{}", if count == 1 { "" } else { "s" });
+    let detail =
+        format!("the workspace cannot be applied: {count} problem{}", if count == 1 { "" } else { "s" });
     Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_workspace", detail).with(problems)
 }
 
-async fn plan(State(admin): State<Admin>, Query(how): Query<How>, Json(workspace): Json<Workspace>) -> Answer {
+async fn plan(
+    State(admin): State<Admin>,
+    Query(how): Query<How>,
+    Json(workspace): Json<Workspace>,
+) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let (differences, _) = prepare(&compiled.catalogue, workspace, how.prune)?;
     Ok(Json(json!({ "changes": differences })))
 }
 
-async fn apply(State(admin): State<Admin>, Query(how): Query<How>, Json(workspace): Json<Workspace>) -> Answer {
+async fn apply(
+    State(admin): State<Admin>,
+    Query(how): Query<How>,
+    Json(workspace): Json<Workspace>,
+) -> Answer {
     let (differences, version) = admin.apply(workspace, how.prune).await?;
     Ok(Json(json!({ "changes": differences, "version": version })))
 }
@@ -204,7 +228,9 @@ impl Admin {
         if folded {
             Ok(())
         } else {
-            Err(failed(format!("accepted, but not folded within {FOLDED_WITHIN:?}; it will be once the backlog is done")))
+            Err(failed(format!(
+                "accepted, but not folded within {FOLDED_WITHIN:?}; it will be once the backlog is done"
+            )))
         }
     }
 }
@@ -219,15 +245,19 @@ async fn check(Json(given): Json<Expression>) -> Answer {
     let text = given.expression;
     let wrong = |error: onefold_audience::SyntaxError| {
         let place = Place { place: "expression".to_owned(), detail: error.render(&text) };
-        Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_expression", "the expression cannot be used").with(vec![place])
+        Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_expression", "the expression cannot be used")
+            .with(vec![place])
     };
     let expr = onefold_audience::parse(&text).map_err(&wrong)?;
     let is_condition = onefold_audience::check_condition(&expr).is_ok();
     if !is_condition {
         onefold_audience::check_value(&expr).map_err(&wrong)?;
     }
-    let unsupported: Vec<String> = onefold_audience::unsupported(&expr).into_iter().map(|(_, text)| text).collect();
-    Ok(Json(json!({ "canonical": expr.to_string(), "kind": if is_condition { "condition" } else { "value" }, "unsupported": unsupported })))
+    let unsupported: Vec<String> =
+        onefold_audience::unsupported(&expr).into_iter().map(|(_, text)| text).collect();
+    Ok(Json(
+        json!({ "canonical": expr.to_string(), "kind": if is_condition { "condition" } else { "value" }, "unsupported": unsupported }),
+    ))
 }
 
 async fn audiences(State(admin): State<Admin>) -> Answer {

@@ -93,10 +93,6 @@ impl Plan {
     }
 
     /// An event of the profile.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "an event is these five, and a struct of them would live one line"
-    )]
     pub fn observe(
         &self,
         state: &mut State,

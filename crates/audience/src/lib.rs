@@ -12,6 +12,7 @@ mod condition;
 pub mod error;
 mod evaluate;
 mod lexer;
+pub mod oracle;
 mod parser;
 mod plan;
 mod print;

@@ -204,7 +204,7 @@ pub(crate) struct Duration(pub u64);
 impl Display for Duration {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        let (ms, unit) = units.into_iter().find(|(ms, _)| self.0 % ms == 0).unwrap_or((1, "ms"));
+        let (ms, unit) = units.into_iter().find(|(ms, _)| self.0.is_multiple_of(*ms)).unwrap_or((1, "ms"));
         write!(f, "{}{unit}", self.0 / ms)
     }
 }

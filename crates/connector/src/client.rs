@@ -55,7 +55,9 @@ impl Reply {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// The address is one that only this server can reach.
-    #[error("{host} is a loopback or private address; set `allow_private: true` in the destination's config if that is meant")]
+    #[error(
+        "{host} is a loopback or private address; set `allow_private: true` in the destination's config if that is meant"
+    )]
     Private {
         /// The host.
         host: String,
@@ -93,8 +95,14 @@ impl Client {
             .with_safe_default_protocol_versions()
             .map(|builder| builder.with_root_certificates(roots.clone()).with_no_client_auth())
             // Ring has every default protocol version; the plain builder is the same set.
-            .unwrap_or_else(|_| rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+            .unwrap_or_else(|_| {
+                rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+            });
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         let hyper = Hyper::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(TokioTimer::new())
@@ -112,8 +120,12 @@ impl Client {
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        let request = builder.body(Full::new(Bytes::from(request.body))).map_err(|e| ClientError::Invalid(e.to_string()))?;
-        tokio::time::timeout(self.timeout, self.exchange(request)).await.map_err(|_| ClientError::Timeout(self.timeout))?
+        let request = builder
+            .body(Full::new(Bytes::from(request.body)))
+            .map_err(|e| ClientError::Invalid(e.to_string()))?;
+        tokio::time::timeout(self.timeout, self.exchange(request))
+            .await
+            .map_err(|_| ClientError::Timeout(self.timeout))?
     }
 
     /// A host that is an address is not resolved, so the resolver's check never sees it.
@@ -121,7 +133,9 @@ impl Client {
         let host = uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         match bare.parse::<IpAddr>() {
-            Ok(address) if !self.allow_private && !is_public(address) => Err(ClientError::Private { host: host.to_owned() }),
+            Ok(address) if !self.allow_private && !is_public(address) => {
+                Err(ClientError::Private { host: host.to_owned() })
+            }
             _ => Ok(()),
         }
     }
@@ -130,7 +144,11 @@ impl Client {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let response = self.hyper.request(request).await.map_err(|error| {
             let chain = chain(&error);
-            if chain.contains(PRIVATE) { ClientError::Private { host } } else { ClientError::Connection(chain) }
+            if chain.contains(PRIVATE) {
+                ClientError::Private { host }
+            } else {
+                ClientError::Connection(chain)
+            }
         })?;
         let (parts, mut incoming) = response.into_parts();
         let mut body = Vec::new();
@@ -144,7 +162,8 @@ impl Client {
             }
         }
         let headers = parts.headers.iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        let headers = headers
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         Ok(Reply { status: parts.status.as_u16(), headers: headers.collect(), body })
     }
 }
@@ -180,7 +199,8 @@ impl tower_service::Service<Name> for Resolver {
         let allow_private = self.allow_private;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| allow_private || is_public(a.ip())).collect();
+            let allowed: Vec<SocketAddr> =
+                found.into_iter().filter(|a| allow_private || is_public(a.ip())).collect();
             if allowed.is_empty() {
                 return Err(io::Error::other(format!("{} {PRIVATE}", name.as_str())));
             }

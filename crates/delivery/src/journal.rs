@@ -84,15 +84,22 @@ impl Journal {
     ///
     /// # Errors
     /// The store failed; then nothing of the wave may be taken for done.
-    pub fn note(&self, destination: DestinationId, delivered: &[u128], dead: &[DeadLetter]) -> Result<(), Error> {
+    pub fn note(
+        &self,
+        destination: DestinationId,
+        delivered: &[u128],
+        dead: &[DeadLetter],
+    ) -> Result<(), Error> {
         let mut txn = self.0.begin()?;
         for id in delivered.iter().copied().chain(dead.iter().map(|letter| letter.effect.id)) {
             txn.put(Table::Journal, done_key(destination, id), Vec::new());
             txn.delete(Table::Journal, frozen_key(destination, id));
         }
         for letter in dead {
-            let value = postcard::to_allocvec(letter)
-                .map_err(|error| Error::Engine { operation: "encode a dead letter", detail: error.to_string() })?;
+            let value = postcard::to_allocvec(letter).map_err(|error| Error::Engine {
+                operation: "encode a dead letter",
+                detail: error.to_string(),
+            })?;
             txn.put(Table::DeadLetter, dead_key(destination, letter.sequence), value);
         }
         txn.commit()?;
@@ -103,8 +110,14 @@ impl Journal {
     ///
     /// # Errors
     /// The store failed.
-    pub fn dead_letters(&self, destination: DestinationId, from: u64, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        let range = KeyRange::between(dead_key(destination, from), (destination.0 + 1).to_be_bytes().to_vec());
+    pub fn dead_letters(
+        &self,
+        destination: DestinationId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let range =
+            KeyRange::between(dead_key(destination, from), (destination.0 + 1).to_be_bytes().to_vec());
         let mut found = Vec::new();
         self.0.snapshot()?.scan(Table::DeadLetter, &range, Direction::Forward, &mut |_, value| {
             if let Ok(letter) = postcard::from_bytes(value) {

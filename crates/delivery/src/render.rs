@@ -28,18 +28,25 @@ impl Names {
     /// An audience's key; its number if the catalogue does not have it any more.
     #[must_use]
     pub fn audience(&self, id: AudienceId) -> String {
-        self.audiences.iter().find(|(known, _)| *known == id).map_or_else(|| id.to_string(), |(_, key)| key.clone())
+        self.audiences
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map_or_else(|| id.to_string(), |(_, key)| key.clone())
     }
 
     fn computed(&self, id: TraitId) -> String {
-        self.traits.iter().find(|(known, _)| *known == id).map_or_else(|| id.to_string(), |(_, key)| key.clone())
+        self.traits
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map_or_else(|| id.to_string(), |(_, key)| key.clone())
     }
 }
 
 /// An instant as RFC 3339 with milliseconds.
 #[must_use]
 pub fn iso(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |instant| format!("{instant:.3}"))
+    jiff::Timestamp::from_millisecond(at.0)
+        .map_or_else(|_| at.0.to_string(), |instant| format!("{instant:.3}"))
 }
 
 /// The message of an effect. `event` is the stored message of a [`Change::Event`].
@@ -52,13 +59,16 @@ pub fn render(effect: &Effect, names: &Names, event: Option<&[u8]>) -> Value {
             let key = names.computed(*computed_trait);
             ("trait", computed_trait.to_string(), key.clone(), computed(effect, &key, value))
         }
-        Change::TraitChanged { key, value } => ("trait", key.clone(), key.clone(), computed(effect, key, value)),
+        Change::TraitChanged { key, value } => {
+            ("trait", key.clone(), key.clone(), computed(effect, key, value))
+        }
         Change::Event { .. } => {
             let message = event.and_then(|body| serde_json::from_slice::<Map<String, Value>>(body).ok());
             ("event", String::new(), String::new(), message.unwrap_or_default())
         }
     };
-    let strongest = |id_type: &str| effect.ids.iter().find(|id| id.id_type == id_type).map(|id| id.value.clone());
+    let strongest =
+        |id_type: &str| effect.ids.iter().find(|id| id.id_type == id_type).map(|id| id.value.clone());
     for (field, id_type) in [("userId", "user_id"), ("anonymousId", "anonymous_id")] {
         if let Some(value) = strongest(id_type) {
             message.insert(field.to_owned(), value.into());
@@ -125,7 +135,9 @@ fn track(effect: &Effect, event: &str, properties: Map<String, Value>) -> Map<St
 
 fn cause(cause: &Cause) -> Value {
     match cause {
-        Cause::Event { message_id, late } => json!({ "kind": "event", "message_id": message_id, "late": late }),
+        Cause::Event { message_id, late } => {
+            json!({ "kind": "event", "message_id": message_id, "late": late })
+        }
         Cause::Time => json!({ "kind": "time" }),
         Cause::Merge { into } => json!({ "kind": "merge", "into": into }),
         Cause::Split { from } => json!({ "kind": "split", "from": from }),

@@ -79,12 +79,20 @@ impl Runner {
             }
             if let Some(connector) = &setup.connector {
                 while sends.len() < self.options.in_flight {
-                    let Some(items) = self.next_batch(&mut lanes, connector.batch_items(), start.elapsed(), &setup.names).await else { break };
+                    let Some(items) = self
+                        .next_batch(&mut lanes, connector.batch_items(), start.elapsed(), &setup.names)
+                        .await
+                    else {
+                        break;
+                    };
                     sends.spawn(send(connector.clone(), items, self.clock.now().0.div_euclid(1_000)));
                 }
             }
             self.publish(&lanes, sends.len());
-            let wait = match lanes.next_try().filter(|_| setup.connector.is_some() && sends.len() < self.options.in_flight) {
+            let wait = match lanes
+                .next_try()
+                .filter(|_| setup.connector.is_some() && sends.len() < self.options.in_flight)
+            {
                 Some(at) => at.saturating_sub(start.elapsed()).max(Duration::from_millis(1)),
                 None => Duration::from_secs(60),
             };
@@ -141,16 +149,31 @@ impl Runner {
             Ok(Ok((fresh, next))) => {
                 *cursor = next;
                 for (sequence, effect, body) in fresh {
-                    lanes.push(Item { sequence, effect, attempts: 0, not_before: Duration::ZERO, first_attempt: None, body });
+                    lanes.push(Item {
+                        sequence,
+                        effect,
+                        attempts: 0,
+                        not_before: Duration::ZERO,
+                        first_attempt: None,
+                        body,
+                    });
                 }
             }
             Ok(Err(error)) => tracing::error!(destination = self.key, %error, "the outbox cannot be read"),
-            Err(error) => tracing::error!(destination = self.key, %error, "reading the outbox was broken off"),
+            Err(error) => {
+                tracing::error!(destination = self.key, %error, "reading the outbox was broken off")
+            }
         }
     }
 
     /// The next items of one request, rendered.
-    async fn next_batch(&self, lanes: &mut Lanes, most: usize, now: Duration, names: &Arc<Names>) -> Option<Vec<Item>> {
+    async fn next_batch(
+        &self,
+        lanes: &mut Lanes,
+        most: usize,
+        now: Duration,
+        names: &Arc<Names>,
+    ) -> Option<Vec<Item>> {
         let mut items = Vec::new();
         while items.len() < most {
             let Some(mut item) = lanes.take(now) else { break };
@@ -189,7 +212,9 @@ impl Runner {
         let mut delivered = Vec::new();
         let mut dead = Vec::new();
         let mut failed = Vec::new();
-        for (mut item, outcome) in wave.into_iter().flat_map(|(items, outcomes)| items.into_iter().zip(outcomes)) {
+        for (mut item, outcome) in
+            wave.into_iter().flat_map(|(items, outcomes)| items.into_iter().zip(outcomes))
+        {
             item.attempts += 1;
             match outcome {
                 Outcome::Delivered(_) => delivered.push(item),
@@ -250,7 +275,11 @@ impl Runner {
         for item in through {
             lanes.done(item.effect.profile);
             // No one listening is no failure.
-            drop(self.events.send(Delivered { destination: self.key.clone(), effect: item.effect.clone(), dead: !delivered.iter().any(|d| d.sequence == item.sequence) }));
+            drop(self.events.send(Delivered {
+                destination: self.key.clone(),
+                effect: item.effect.clone(),
+                dead: !delivered.iter().any(|d| d.sequence == item.sequence),
+            }));
         }
         for (item, _) in failed {
             lanes.retry(item);
@@ -290,6 +319,9 @@ async fn send(connector: Arc<dyn Connector>, items: Vec<Item>, now: i64) -> Sent
         .collect();
     let mut outcomes = connector.deliver(&rendered, now).await;
     // A connector that answers too few has said nothing of the rest.
-    outcomes.resize(items.len(), Outcome::Retry { after: None, answer: Answer { status: 0, text: "no outcome".to_owned() } });
+    outcomes.resize(
+        items.len(),
+        Outcome::Retry { after: None, answer: Answer { status: 0, text: "no outcome".to_owned() } },
+    );
     (items, outcomes)
 }

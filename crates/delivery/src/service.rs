@@ -86,7 +86,13 @@ pub struct Delivery {
 impl Delivery {
     /// Delivery from `store`'s outbox, with its journal in a store of its own.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, journal: Arc<dyn Store>, log: SharedLog, clock: Arc<dyn Clock>, options: Options) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        journal: Arc<dyn Store>,
+        log: SharedLog,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Self {
         Self {
             store,
             journal: Journal::new(journal),
@@ -162,7 +168,10 @@ impl Delivery {
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.values().map(|known| known.status.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        running
+            .values()
+            .map(|known| known.status.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
     }
 
     /// Effects as they get through.
@@ -192,7 +201,8 @@ impl Delivery {
     pub async fn retry(&self, key: &str, sequence: u64) -> Result<Outcome, Error> {
         let (id, setup) = self.find(key)?;
         let missing = || Error::NoLetter { destination: key.to_owned(), sequence };
-        let letter = self.journal.dead_letters(id, sequence, 1)?.pop().filter(|letter| letter.sequence == sequence);
+        let letter =
+            self.journal.dead_letters(id, sequence, 1)?.pop().filter(|letter| letter.sequence == sequence);
         let letter = letter.ok_or_else(missing)?;
         let connector = setup.connector.ok_or_else(|| Error::NoDestination(key.to_owned()))?;
         let body = match self.current(&letter.effect)? {
@@ -216,12 +226,17 @@ impl Delivery {
             _ => return Ok(None),
         };
         let is = self.is_member(audience.0, effect.profile)?;
-        let change = if is { Change::Entered { audience, initial: false } } else { Change::Exited { audience } };
+        let change =
+            if is { Change::Entered { audience, initial: false } } else { Change::Exited { audience } };
         Ok((is != said).then(|| Effect { change, effective: self.clock.now(), ..effect.clone() }))
     }
 
     fn is_member(&self, audience: u32, profile: ProfileHandle) -> Result<bool, Error> {
-        Ok(self.store.snapshot()?.get(Table::AudienceMember, &outbox::member_key(audience, profile))?.is_some())
+        Ok(self
+            .store
+            .snapshot()?
+            .get(Table::AudienceMember, &outbox::member_key(audience, profile))?
+            .is_some())
     }
 
     /// Gives a dead letter up for good.

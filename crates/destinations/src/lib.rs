@@ -18,11 +18,19 @@ pub const KINDS: &[&str] = &["webhook"];
 /// Its kind is unknown, or its config cannot be used.
 pub fn connect(destination: &Destination) -> Result<Arc<dyn Connector>, ConfigError> {
     match destination.kind.as_str() {
-        "webhook" => webhook::Webhook::new(&destination.config).map(|webhook| Arc::new(webhook) as Arc<dyn Connector>),
+        "webhook" => {
+            webhook::Webhook::new(&destination.config).map(|webhook| Arc::new(webhook) as Arc<dyn Connector>)
+        }
         other => {
             let near = suggest::nearest(other, KINDS.iter().copied());
-            let hint = near.map_or_else(|| format!("expected one of {}", KINDS.join(", ")), |near| format!("did you mean `{near}`?"));
-            Err(ConfigError { key: "kind".to_owned(), detail: format!("there is no destination kind `{other}`; {hint}") })
+            let hint = near.map_or_else(
+                || format!("expected one of {}", KINDS.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            Err(ConfigError {
+                key: "kind".to_owned(),
+                detail: format!("there is no destination kind `{other}`; {hint}"),
+            })
         }
     }
 }

@@ -82,7 +82,9 @@ impl Batch<'_> {
             decision => self.decide(decision, number)?,
         };
         let decided = Decided { at: self.now, record, outcome };
-        let row = rows::encode(&decided)?;
+        // As JSON, as in the log: a decision names its kind in a member, which only a self-describing form can hold.
+        let row = serde_json::to_vec(&decided)
+            .map_err(|error| Error::Record { position: entry.position, detail: error.to_string() })?;
         if matches!(decided.outcome, Outcome::Taken { .. }) {
             self.memory.counters.next_decision += 1;
             self.txn.put(Table::Decision, number_key(number), row.clone());
@@ -141,7 +143,7 @@ impl Batch<'_> {
         let Ok(id) = compiled.rules.normalise(&id.id_type, &id.value) else {
             return Ok(refused("the identifier is blocked"));
         };
-        let ident = (id.id_type.clone(), id.value.clone());
+        let ident = (id.id_type, id.value);
         let Some(node) = self.memory.idents.get(self.txn.as_ref(), &ident)? else {
             return Ok(refused("the identifier was never seen"));
         };

@@ -20,7 +20,9 @@ use onefold_identity::why::{Hop, WhyNot, why, why_not};
 use onefold_log::SharedLog;
 use onefold_log::record::{Record, message_at};
 use onefold_store::{Direction, KeyRange, Store, Table};
-use onefold_types::{AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId};
+use onefold_types::{
+    AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId,
+};
 use std::sync::Arc;
 
 /// Reads the state that the fold keeps; cheap to clone.
@@ -30,6 +32,10 @@ pub struct Reader {
     log: SharedLog,
     handle: Handle,
     secret: [u8; 32],
+}
+
+fn decided(bytes: &[u8]) -> Result<Decided, Error> {
+    serde_json::from_slice(bytes).map_err(|_| Error::Decode { what: "op", source: None })
 }
 
 /// Someone, as known now.
@@ -85,7 +91,13 @@ impl Reader {
         let compiled = self.handle.catalogue();
         let sizes = CacheSizes { idents: 64, nodes: 256, evidence: 64, clusters: 16, profiles: 16 };
         let mut memory = Memory::bare(compiled.clone(), sizes);
-        let setting = Setting { log: self.log.as_ref(), partition: 0, secret: &self.secret, quarantine_cap: u64::MAX, timers_max: 0 };
+        let setting = Setting {
+            log: self.log.as_ref(),
+            partition: 0,
+            secret: &self.secret,
+            quarantine_cap: u64::MAX,
+            timers_max: 0,
+        };
         let status = self.handle.engine_time();
         let mut batch = Batch::new(self.store.begin()?, &mut memory, &setting, status);
         read(&mut Query { batch: &mut batch, compiled })
@@ -111,10 +123,19 @@ impl Query<'_, '_> {
     /// The store failed.
     pub fn find(&mut self, id_type: &str, value: &str) -> Result<Option<ProfileHandle>, Error> {
         let node = match id_type {
-            "profile_id" => self.batch.txn.get(Table::ProfileId, value.as_bytes())?.map(|bytes| rows::number_from("pid", &bytes)).transpose()?,
+            "profile_id" => self
+                .batch
+                .txn
+                .get(Table::ProfileId, value.as_bytes())?
+                .map(|bytes| rows::number_from("pid", &bytes))
+                .transpose()?,
             "customer_key" => {
                 let key = [b"k".as_slice(), value.as_bytes()].concat();
-                self.batch.txn.get(Table::CustomerKey, &key)?.map(|bytes| rows::number_from("ckey", &bytes)).transpose()?
+                self.batch
+                    .txn
+                    .get(Table::CustomerKey, &key)?
+                    .map(|bytes| rows::number_from("ckey", &bytes))
+                    .transpose()?
             }
             _ => match self.compiled.rules.normalise(id_type, value) {
                 Ok(id) => self.batch.node_of(&id)?.map(|node| node.0),
@@ -123,7 +144,9 @@ impl Query<'_, '_> {
         };
         let Some(node) = node else { return Ok(None) };
         let record = self.batch.node(onefold_types::NodeId(node))?;
-        Ok(record.map(|record| record.cluster).filter(|cluster| *cluster != onefold_identity::graph::NO_CLUSTER))
+        Ok(record
+            .map(|record| record.cluster)
+            .filter(|cluster| *cluster != onefold_identity::graph::NO_CLUSTER))
     }
 
     /// Whoever would own an event of this device now: what personalise answers for.
@@ -170,7 +193,12 @@ impl Query<'_, '_> {
     ///
     /// # Errors
     /// The store or the log failed.
-    pub fn events(&mut self, handle: ProfileHandle, before: Option<(Timestamp, EventRef)>, limit: usize) -> Result<Vec<Owned>, Error> {
+    pub fn events(
+        &mut self,
+        handle: ProfileHandle,
+        before: Option<(Timestamp, EventRef)>,
+        limit: usize,
+    ) -> Result<Vec<Owned>, Error> {
         let ranges = owned_ranges(&self.compiled.rules, self.batch, handle)?;
         let mut found = Vec::new();
         for range in &ranges {
@@ -220,7 +248,11 @@ impl Query<'_, '_> {
     ///
     /// # Errors
     /// The store or the log failed.
-    pub fn messages_of(&mut self, sets: &[(NodeId, SetId)], few: usize) -> Result<(usize, Vec<String>, Option<Timestamp>), Error> {
+    pub fn messages_of(
+        &mut self,
+        sets: &[(NodeId, SetId)],
+        few: usize,
+    ) -> Result<(usize, Vec<String>, Option<Timestamp>), Error> {
         let mut rows = Vec::new();
         for (stream, set) in sets {
             stream_rows(self.batch.txn.as_ref(), *stream, Timestamp::MIN, Timestamp::MAX, &mut |row| {
@@ -233,7 +265,9 @@ impl Query<'_, '_> {
         rows.sort_unstable();
         let middle = few..rows.len().saturating_sub(few);
         let mut ids = Vec::new();
-        for (_, at) in rows.iter().enumerate().filter(|(index, _)| !middle.contains(index)).map(|(_, row)| row) {
+        for (_, at) in
+            rows.iter().enumerate().filter(|(index, _)| !middle.contains(index)).map(|(_, row)| row)
+        {
             ids.extend(self.message(*at)?.map(|(message, _)| message.message_id));
         }
         Ok((rows.len(), ids, rows.last().map(|(ts, _)| *ts)))
@@ -260,7 +294,7 @@ impl Query<'_, '_> {
     /// The store failed.
     pub fn decided(&self, request_id: &str) -> Result<Option<Decided>, Error> {
         let bytes = self.batch.txn.get(Table::Decision, &request_key(request_id))?;
-        bytes.map(|bytes| rows::decode("op", &bytes)).transpose()
+        bytes.map(|bytes| decided(&bytes)).transpose()
     }
 
     /// The operation log from number `from`.
@@ -268,7 +302,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The store failed.
     pub fn decisions(&self, from: u64, limit: usize) -> Result<Vec<(u64, Decided)>, Error> {
-        self.list(Table::Decision, KeyRange::between(number_key(from), b"o".to_vec()), limit, 1)
+        self.list(Table::Decision, &KeyRange::between(number_key(from), b"o".to_vec()), limit, 1, decided)
     }
 
     /// Quarantined items from number `from`.
@@ -277,7 +311,7 @@ impl Query<'_, '_> {
     /// The store failed.
     pub fn quarantine(&self, from: u64, limit: usize) -> Result<Vec<(u64, Quarantined)>, Error> {
         let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
-        self.list(Table::Quarantine, range, limit, 0)
+        self.list(Table::Quarantine, &range, limit, 0, |bytes| rows::decode("row", bytes))
     }
 
     /// The body of a quarantined item; `None` if it was trimmed.
@@ -291,7 +325,9 @@ impl Query<'_, '_> {
         };
         Ok(match Record::decode(&entry.payload).map_err(|e| record_error(&entry, &e))? {
             Record::Rejected(items) => items.into_iter().nth(usize::from(at.index)).map(|item| item.body),
-            Record::Messages(_) => message_at(&entry.payload, at.index).ok().flatten().map(|view| view.body.to_vec()),
+            Record::Messages(_) => {
+                message_at(&entry.payload, at.index).ok().flatten().map(|view| view.body.to_vec())
+            }
             _ => None,
         })
     }
@@ -302,21 +338,22 @@ impl Query<'_, '_> {
     /// The store failed.
     pub fn transitions(&self, from: u64, limit: usize) -> Result<Vec<(u64, Kept)>, Error> {
         let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
-        self.list(Table::Transition, range, limit, 0)
+        self.list(Table::Transition, &range, limit, 0, |bytes| rows::decode("row", bytes))
     }
 
-    fn list<T: serde::de::DeserializeOwned>(
+    fn list<T>(
         &self,
         table: Table,
-        range: KeyRange,
+        range: &KeyRange,
         limit: usize,
         prefix: usize,
+        read: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<Vec<(u64, T)>, Error> {
         let mut found = Vec::new();
-        self.batch.txn.scan(table, &range, Direction::Forward, &mut |key, value| {
+        self.batch.txn.scan(table, range, Direction::Forward, &mut |key, value| {
             let row = key.get(prefix..).ok_or(Error::Decode { what: table.as_str(), source: None });
             let row = row.and_then(|key| rows::number_from(table.as_str(), key));
-            found.push(row.and_then(|number| Ok((number, rows::decode(table.as_str(), value)?))));
+            found.push(row.and_then(|number| Ok((number, read(value)?))));
             found.len() < limit
         })?;
         found.into_iter().collect()
@@ -326,7 +363,12 @@ impl Query<'_, '_> {
     ///
     /// # Errors
     /// The store failed.
-    pub fn members(&self, audience: AudienceId, from: u64, limit: usize) -> Result<Vec<ProfileHandle>, Error> {
+    pub fn members(
+        &self,
+        audience: AudienceId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ProfileHandle>, Error> {
         let first = onefold_types::outbox::member_key(audience.0, ProfileHandle(from));
         let range = KeyRange::between(first, (audience.0 + 1).to_be_bytes().to_vec());
         let mut found = Vec::new();

@@ -1,5 +1,12 @@
 //! The worked cases of audiences.md section 3 that the fold decides: instants, windows, restarts, merges, backfill.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
 mod common;
 
 use common::{Fold, MINUTE, track, workspace};
@@ -61,7 +68,9 @@ fn case_9_a_duplicate_counts_once() {
 #[test]
 fn case_10_a_late_event_counts_from_when_it_is_seen() {
     let mut fold = in_ten(1);
-    fold.at(12 * M).receive(&[json!({ "type": "track", "event": "X", "userId": "u", "ts": 5 * M })]).at(16 * M);
+    fold.at(12 * M)
+        .receive(&[json!({ "type": "track", "event": "X", "userId": "u", "ts": 5 * M })])
+        .at(16 * M);
     assert_eq!(fold.told(), ["+a@720000 user_id:u", "-a@900000 user_id:u"]);
 }
 
@@ -78,7 +87,11 @@ fn case_14_after_downtime_the_exit_has_its_true_instant() {
 #[test]
 fn case_38_a_reference_never_shows_a_glitch() {
     let mut fold = Fold::with_audiences(
-        &[("one", "did(\"X\")"), ("two", "did(\"X\" in last 10m)"), ("three", "in audience(\"one\") and not in audience(\"two\")")],
+        &[
+            ("one", "did(\"X\")"),
+            ("two", "did(\"X\" in last 10m)"),
+            ("three", "in audience(\"one\") and not in audience(\"two\")"),
+        ],
         &[],
     );
     fold.at(0).receive(&[track("X", "u")]);
@@ -121,10 +134,27 @@ fn case_47_a_new_audience_is_true_of_history_and_forgets_in_time() {
 #[test]
 fn case_50_an_edit_tells_only_the_difference() {
     let mut fold = Fold::with_audiences(&[("a", "count(\"X\") >= 3")], &[]);
-    fold.at(0).receive(&[track("X", "u"), track("X", "u"), track("X", "u"), track("X", "v"), track("X", "v"), track("X", "w")]);
+    fold.at(0).receive(&[
+        track("X", "u"),
+        track("X", "u"),
+        track("X", "u"),
+        track("X", "v"),
+        track("X", "v"),
+        track("X", "w"),
+    ]);
     assert_eq!(fold.told(), ["+a@0 user_id:u"]);
     fold.at(M).apply(workspace(&[("a", "count(\"X\") >= 2")], &[]));
     assert_eq!(fold.told(), ["+a@0 user_id:u", "+a!@60000 user_id:v"]);
+}
+
+#[test]
+fn a_window_in_the_past_is_entered_and_left_at_its_bounds() {
+    let mut fold = Fold::with_audiences(
+        &[("a", "did(\"X\" between 40m and 10m ago) and not did(\"Y\" in last 40m)")],
+        &[],
+    );
+    fold.at(0).receive(&[track("X", "u"), track("X", "v")]).at(M).receive(&[track("Y", "v")]).at(60 * M);
+    assert_eq!(fold.told(), ["+a@600000 user_id:u", "-a@2400000 user_id:u"]);
 }
 
 #[test]
@@ -138,7 +168,12 @@ fn case_56_a_clock_stepped_back_changes_nothing() {
 fn a_computed_count_is_told_at_every_change() {
     let mut fold = Fold::with_audiences(&[], &[("views", "count(\"X\" in last 10m)")]);
     fold.at(0).receive(&[track("X", "u")]).at(4 * M).receive(&[track("X", "u")]).at(15 * M);
-    let expected = ["views=1@0 user_id:u", "views=2@240000 user_id:u", "views=1@600000 user_id:u", "views=0@840000 user_id:u"];
+    let expected = [
+        "views=1@0 user_id:u",
+        "views=2@240000 user_id:u",
+        "views=1@600000 user_id:u",
+        "views=0@840000 user_id:u",
+    ];
     assert_eq!(fold.told(), expected);
 }
 
@@ -155,7 +190,10 @@ fn a_replay_of_the_log_gives_the_same_state() {
     let mut fold = in_ten(2);
     for minute in 0..30 {
         let user = format!("u{}", minute % 3);
-        fold.at(minute * M).receive(&[track("X", &user), json!({ "type": "identify", "userId": user, "anonymousId": format!("a{}", minute % 5) })]);
+        fold.at(minute * M).receive(&[
+            track("X", &user),
+            json!({ "type": "identify", "userId": user, "anonymousId": format!("a{}", minute % 5) }),
+        ]);
     }
     let told = fold.told();
     let before: Vec<_> = fold.effects().iter().map(|effect| effect.id).collect();

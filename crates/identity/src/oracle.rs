@@ -372,7 +372,7 @@ impl<'a> Evidence<'a> {
             return Ok(own);
         }
         let login = self.login(anchor, at, hubs);
-        Ok(login.and_then(|person| cluster_of(person)).unwrap_or(own))
+        Ok(login.and_then(cluster_of).unwrap_or(own))
     }
 
     /// The person whose device this was at `at`: by the latest login at or before, else by the earliest after it.

@@ -1,6 +1,8 @@
 //! The laws of identity.md 1.2 on the definition itself, on random dense histories. That the engine equals the
 //! definition at every step is `laws.rs`; here only that it does at the end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use common::comparable;

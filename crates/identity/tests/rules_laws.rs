@@ -1,5 +1,7 @@
 //! What holds of rules whatever a client sends: no panic, one form per identifier, one order.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use onefold_identity::rules::{Limit, Rules, RulesError};

@@ -3,6 +3,8 @@
 //! Not here: 40 (one message id twice) and 41 (a client's clock) are decided before identity; 45 needs the probabilistic
 //! stage.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 mod common;
 
 use common::engine::Folded;

@@ -1,5 +1,12 @@
 //! Every endpoint, authentication and encoding that Segment's clients use, and what the log holds afterwards.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
 mod common;
 
 use axum::body::Body;

@@ -1,5 +1,12 @@
 //! What is refused: with which status, what is kept of it, and that nothing harms the server (INGEST-2, -3, -4).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
 mod common;
 
 use axum::body::Body;

@@ -1,5 +1,12 @@
 //! What only a socket shows: slow clients, idle connections, a drain at the end.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
 mod common;
 
 use common::Api;

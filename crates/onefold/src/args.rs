@@ -84,13 +84,13 @@ pub(crate) struct Demo {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Server {
     /// The server's address
-    #[arg(long, env = "ONEFOLD_SERVER", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, env = "ONEFOLD_SERVER", default_value = "http://127.0.0.1:8080")]
     pub(crate) server: String,
     /// The admin token, if the server asks for one
-    #[arg(long, env = "ONEFOLD_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "ONEFOLD_ADMIN_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// JSON for programs
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 

@@ -42,15 +42,21 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failed + '_ {
 /// Opens the data folder and starts everything.
 pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let data = &serve.data;
-    fs::create_dir_all(data).map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
-    let log = FileLog::open(FileLogOptions::new(data.join("log"))).map_err(|e| failed("the log cannot be opened")(&e))?;
+    fs::create_dir_all(data)
+        .map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
+    let log = FileLog::open(FileLogOptions::new(data.join("log")))
+        .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
     let fjall = FjallOptions { cache_bytes: serve.cache_mib << 20, ..FjallOptions::default() };
-    let store = FjallStore::open(&data.join("state"), &fjall).map_err(|e| failed("the state cannot be opened")(&e))?;
+    let store = FjallStore::open(&data.join("state"), &fjall)
+        .map_err(|e| failed("the state cannot be opened")(&e))?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let small = FjallOptions { cache_bytes: 16 << 20, memtable_bytes: 4 << 20, journal_bytes: 64 << 20, workers: 1 };
-    let journal = FjallStore::open(&data.join("delivery"), &small).map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
-    let secret = secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
+    let small =
+        FjallOptions { cache_bytes: 16 << 20, memtable_bytes: 4 << 20, journal_bytes: 64 << 20, workers: 1 };
+    let journal = FjallStore::open(&data.join("delivery"), &small)
+        .map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
+    let secret =
+        secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
     let worker = Worker::open(log.clone(), store.clone(), Options { secret, ..Options::default() })
         .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();
@@ -60,13 +66,17 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         Arc::new(journal),
         log.clone(),
         Arc::new(SystemClock),
-        onefold_delivery::Options { seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()), ..Default::default() },
+        onefold_delivery::Options {
+            seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
+            ..Default::default()
+        },
     ));
     let catalogue = Arc::new(ArcSwapOption::empty());
     let live = Live::default();
     let (fold, failed_fold) = run_fold(worker, &handle, &delivery, &catalogue, &live);
 
-    let options = IngestOptions { limits: Limits::default(), client: client(), trust_proxy: serve.trust_proxy };
+    let options =
+        IngestOptions { limits: Limits::default(), client: client(), trust_proxy: serve.trust_proxy };
     let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
     let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
     let metrics = ingest.metrics();
@@ -81,7 +91,10 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         applying: tokio::sync::Mutex::new(()),
     });
     let listener = TcpListener::bind(serve.listen).await.map_err(|e| {
-        Failed::new(format!("cannot listen on {}: {e}\nhint: another server may be there; choose with --listen ADDR", serve.listen))
+        Failed::new(format!(
+            "cannot listen on {}: {e}\nhint: another server may be there; choose with --listen ADDR",
+            serve.listen
+        ))
     })?;
     let address = listener.local_addr().map_err(|e| failed("the address cannot be read")(&e))?;
     let router = onefold_ingest::router(ingest).merge(onefold_admin::router(admin.clone()));
@@ -171,7 +184,9 @@ impl Running {
 /// The 32 bytes that key profile ids: made once, kept beside the log for ever.
 fn secret(path: &Path) -> std::io::Result<[u8; 32]> {
     if let Ok(bytes) = fs::read(path) {
-        return bytes.try_into().map_err(|_| std::io::Error::other(format!("{} does not hold 32 bytes", path.display())));
+        return bytes
+            .try_into()
+            .map_err(|_| std::io::Error::other(format!("{} does not hold 32 bytes", path.display())));
     }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;

@@ -46,9 +46,26 @@ const LABELS: &[&str] = &["name", "description", "owner", "tags", "enabled"];
 
 /// The known keys at each place; `[]` stands for any element of a list.
 const KNOWN: &[(&str, &[&str], bool)] = &[
-    ("", &["version", "workspace", "timezone", "sources", "identity", "computed_traits", "audiences", "destinations"], false),
+    (
+        "",
+        &[
+            "version",
+            "workspace",
+            "timezone",
+            "sources",
+            "identity",
+            "computed_traits",
+            "audiences",
+            "destinations",
+        ],
+        false,
+    ),
     ("sources[]", &["key", "kind", "write_key", "personalize", "origins", "rate_limit"], true),
-    ("identity", &["preset", "identifiers", "blocked", "hub_threshold", "size_cap", "retro_window", "phone_region"], false),
+    (
+        "identity",
+        &["preset", "identifiers", "blocked", "hub_threshold", "size_cap", "retro_window", "phone_region"],
+        false,
+    ),
     (
         "identity.identifiers[]",
         &["type", "rank", "scope", "limit", "within", "person_key", "last_wins", "length", "normalise"],
@@ -66,7 +83,8 @@ const KNOWN: &[(&str, &[&str], bool)] = &[
 pub fn read(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> Result<Workspace, Error> {
     let mut merged: Option<(PathBuf, Map<String, Value>)> = None;
     for path in paths {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
         let object = parse(path, &text, environment)?;
         merged = Some(match merged {
             None => (path.clone(), object),
@@ -82,7 +100,11 @@ pub fn read(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> 
 }
 
 /// Reads one file's text into a checked tree.
-fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Map<String, Value>, Error> {
+fn parse(
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Map<String, Value>, Error> {
     let mut value: Value = serde_saphyr::from_str(text)
         .map_err(|error| Error::Syntax { path: path.to_owned(), detail: error.to_string() })?;
     let wrong = |(place, detail): (String, String)| Error::Content { path: path.to_owned(), place, detail };
@@ -90,7 +112,10 @@ fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) 
     check_keys(&value, "", "").map_err(wrong)?;
     match value {
         Value::Object(object) => Ok(object),
-        _ => Err(wrong(("file".to_owned(), "expected keys such as `version: 1` and `workspace: …`".to_owned()))),
+        _ => Err(wrong((
+            "file".to_owned(),
+            "expected keys such as `version: 1` and `workspace: …`".to_owned(),
+        ))),
     }
 }
 
@@ -153,10 +178,9 @@ fn check_keys(value: &Value, pattern: &str, place: &str) -> Result<(), Wrong> {
             }
             Ok(())
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, item)| check_keys(item, &format!("{pattern}[]"), &format!("{place}[{index}]"))),
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+            check_keys(item, &format!("{pattern}[]"), &format!("{place}[{index}]"))
+        }),
         _ => Ok(()),
     }
 }
@@ -165,7 +189,11 @@ fn child(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
 
-fn join(path: &Path, mut whole: Map<String, Value>, more: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+fn join(
+    path: &Path,
+    mut whole: Map<String, Value>,
+    more: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
     for (key, value) in more {
         match (whole.get_mut(&key), value) {
             (Some(Value::Array(known)), Value::Array(items)) => known.extend(items),
@@ -193,7 +221,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_place_and_the_nearest() {
-        let error = read_text("version: 1\nworkspace: acme\naudiences:\n  - { key: a, wher: 'did(\"X\")' }\n").unwrap_err();
+        let error =
+            read_text("version: 1\nworkspace: acme\naudiences:\n  - { key: a, wher: 'did(\"X\")' }\n")
+                .unwrap_err();
         assert_eq!(error, "w.yaml: audiences[0].wher: unknown key; did you mean `where`?");
     }
 

@@ -1,5 +1,12 @@
 //! The crates are a DAG of layers, and the pure ones stay pure: `cargo metadata` says who depends on whom.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 

@@ -48,10 +48,15 @@ const KEYS: &[&str] = &["url", "secret", "batch", "headers", "timeout_ms", "allo
 
 impl Config {
     pub(super) fn read(value: &serde_json::Value) -> Result<Self, ConfigError> {
-        let object = value.as_object().ok_or_else(|| ConfigError::new("url", "expected `config: { url: …, secret: … }`"))?;
+        let object = value
+            .as_object()
+            .ok_or_else(|| ConfigError::new("url", "expected `config: { url: …, secret: … }`"))?;
         if let Some(unknown) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let near = suggest::nearest(unknown, KEYS.iter().copied());
-            let hint = near.map_or_else(|| format!("expected one of {}", KEYS.join(", ")), |near| format!("did you mean `{near}`?"));
+            let hint = near.map_or_else(
+                || format!("expected one of {}", KEYS.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
             return Err(ConfigError::new(unknown, format!("unknown key; {hint}")));
         }
         let raw: Raw = serde_json::from_value(value.clone()).map_err(|_| {
@@ -68,10 +73,17 @@ impl Config {
         let secrets = match raw.secret {
             Some(OneOrMany::One(secret)) => vec![secret],
             Some(OneOrMany::Many(secrets)) if !secrets.is_empty() => secrets,
-            _ => return Err(ConfigError::new("secret", "missing; expected `whsec_` and base64 of 24 to 64 random bytes")),
+            _ => {
+                return Err(ConfigError::new(
+                    "secret",
+                    "missing; expected `whsec_` and base64 of 24 to 64 random bytes",
+                ));
+            }
         };
         let keys = secrets.iter().map(Key::parse).collect::<Option<Vec<_>>>();
-        let keys = keys.ok_or_else(|| ConfigError::new("secret", "expected `whsec_` and base64 of 24 to 64 random bytes"))?;
+        let keys = keys.ok_or_else(|| {
+            ConfigError::new("secret", "expected `whsec_` and base64 of 24 to 64 random bytes")
+        })?;
         if raw.batch.is_some_and(|batch| !(1..=1_000).contains(&batch)) {
             return Err(ConfigError::new("batch", "expected 1 to 1000"));
         }
@@ -102,7 +114,9 @@ mod tests {
         assert_eq!(error(json!({ "ulr": "x" })), "config.ulr: unknown key; did you mean `url`?");
         assert!(error(json!({ "url": "ftp://x", "secret": secret })).contains("http or https"));
         assert!(!error(json!({ "url": "http://x", "secret": "whsec_shhh" })).contains("shhh"));
-        let config = Config::read(&json!({ "url": "http://x/y", "secret": secret, "headers": { "x": "hidden" } })).unwrap();
+        let config =
+            Config::read(&json!({ "url": "http://x/y", "secret": secret, "headers": { "x": "hidden" } }))
+                .unwrap();
         assert!(!format!("{config:?}").contains("hidden") && !format!("{config:?}").contains("example"));
     }
 }

@@ -7,7 +7,9 @@ pub use config::Config;
 pub use sign::{Key, signature};
 
 use hyper::Method;
-use onefold_connector::{Answer, Client, ClientError, ConfigError, Connector, Outcome, Outcomes, Rendered, Reply, Request};
+use onefold_connector::{
+    Answer, Client, ClientError, ConfigError, Connector, Outcome, Outcomes, Rendered, Reply, Request,
+};
 use std::time::Duration;
 
 /// Characters of an answer that are kept.
@@ -38,7 +40,9 @@ impl Webhook {
             ("webhook-timestamp".to_owned(), now.to_string()),
             ("webhook-signature".to_owned(), signature(&self.config.keys, id, now, &body)),
         ];
-        headers.extend(self.config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        headers.extend(
+            self.config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())),
+        );
         let request = Request { method: Method::POST, uri: self.config.url.clone(), headers, body };
         match self.client.send(request).await {
             Ok(reply) => judge(&reply),
@@ -46,7 +50,9 @@ impl Webhook {
                 let answer = Answer { status: 0, text: error.to_string() };
                 match error {
                     ClientError::Private { .. } | ClientError::Invalid(_) => Outcome::Refused(answer),
-                    ClientError::Connection(_) | ClientError::Timeout(_) => Outcome::Retry { after: None, answer },
+                    ClientError::Connection(_) | ClientError::Timeout(_) => {
+                        Outcome::Retry { after: None, answer }
+                    }
                 }
             }
         }
@@ -61,10 +67,14 @@ fn judge(reply: &Reply) -> Outcome {
         200..300 => Outcome::Delivered(answer),
         300..400 => {
             let to = reply.header("location").unwrap_or("nowhere");
-            let text = format!("redirects to {to}; redirects are not followed: put the final address into `config.url`");
+            let text = format!(
+                "redirects to {to}; redirects are not followed: put the final address into `config.url`"
+            );
             Outcome::Refused(Answer { text, ..answer })
         }
-        408 | 425 | 429 | 500.. => Outcome::Retry { after: reply.header("retry-after").and_then(retry_after), answer },
+        408 | 425 | 429 | 500.. => {
+            Outcome::Retry { after: reply.header("retry-after").and_then(retry_after), answer }
+        }
         _ => Outcome::Refused(answer),
     }
 }

@@ -1,5 +1,11 @@
 //! A fold over a log and a store in memory, driven record by record on a clock that the test sets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use onefold_fold::catalogue::next;
@@ -32,7 +38,10 @@ impl Fold {
     /// A fold with this workspace in force at instant 0.
     pub fn new(workspace: Value) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp(0)));
-        let log = Arc::new(MemoryLog::new(MemoryLogOptions { clock: clock.clone(), ..MemoryLogOptions::default() }));
+        let log = Arc::new(MemoryLog::new(MemoryLogOptions {
+            clock: clock.clone(),
+            ..MemoryLogOptions::default()
+        }));
         let store = Arc::new(MemoryStore::new());
         let worker = open(&log, &store);
         let mut fold = Self { log, store, clock, worker, catalogue: None, numbered: 0 };
@@ -47,7 +56,8 @@ impl Fold {
 
     pub fn apply(&mut self, workspace: Value) {
         let workspace: Workspace = serde_json::from_value(workspace).unwrap();
-        let catalogue = next(self.catalogue.as_ref(), workspace, "test").unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let catalogue = next(self.catalogue.as_ref(), workspace, "test")
+            .unwrap_or_else(|problems| panic!("{problems:#?}"));
         self.append(Record::Catalogue(serde_json::to_vec(&catalogue).unwrap()));
         self.catalogue = Some(catalogue);
         self.run();
@@ -101,7 +111,12 @@ impl Fold {
 
     pub fn decide(&mut self, decision: Decision) -> &mut Self {
         self.numbered += 1;
-        let record = DecisionRecord { request_id: format!("r{}", self.numbered), operator: "ada".into(), reason: String::new(), decision };
+        let record = DecisionRecord {
+            request_id: format!("r{}", self.numbered),
+            operator: "ada".into(),
+            reason: String::new(),
+            decision,
+        };
         self.append(Record::Decision(serde_json::to_vec(&record).unwrap()));
         self.run();
         self
@@ -126,9 +141,13 @@ impl Fold {
         let traits: BTreeMap<_, _> = catalogue.traits.iter().map(|(key, id)| (*id, key)).collect();
         let word = |effect: Effect| {
             let what = match &effect.change {
-                Change::Entered { audience, initial } => format!("+{}{}", audiences[audience], if *initial { "!" } else { "" }),
+                Change::Entered { audience, initial } => {
+                    format!("+{}{}", audiences[audience], if *initial { "!" } else { "" })
+                }
                 Change::Exited { audience } => format!("-{}", audiences[audience]),
-                Change::TraitComputed { computed_trait, value } => format!("{}={value}", traits[computed_trait]),
+                Change::TraitComputed { computed_trait, value } => {
+                    format!("{}={value}", traits[computed_trait])
+                }
                 Change::TraitChanged { key, value } => format!("{key}={value}"),
                 Change::Event { .. } => "event".to_owned(),
             };

@@ -231,8 +231,7 @@ impl Draft {
             }
             more |= seen.more;
         }
-        // More values than are listed, and all that are listed together: leave it to a repair, unless it was shared
-        // before and so will be found unchanged there too.
+        // More values than are listed, and all that are listed together: all sets have to be asked.
         if more {
             let mut first: BTreeMap<String, (usize, NodeId, ProfileHandle)> = BTreeMap::new();
             for row in world.sets(device)?.iter() {

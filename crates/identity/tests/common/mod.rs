@@ -2,6 +2,12 @@
 //! of dense evidence: few people, addresses, browsers and devices, so that every rule bites.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 pub mod dense;
 pub mod engine;

@@ -1,5 +1,11 @@
 //! A tracking API over a log in memory, called without a socket.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use arc_swap::ArcSwapOption;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     let path = PathBuf::from(&check.what);
     if path.is_file() {
-        let workspace = workspace_file::read(&[path], &|name| Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}"))));
+        let workspace = workspace_file::read(&[path], &|name| {
+            Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}")))
+        });
         let workspace = workspace.map_err(|error| Failed::new(error.to_string()))?;
         let catalogue = onefold_fold::catalogue::next(None, workspace, "check").map_err(|problems| {
             let text: Vec<String> = problems.iter().map(|p| format!("{}:\n{}", p.place, p.detail)).collect();
@@ -31,7 +33,10 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     if !is_condition {
         onefold_audience::check_value(&expr).map_err(failed)?;
     }
-    println!("{}\n{expr}", if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" });
+    println!(
+        "{}\n{expr}",
+        if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" }
+    );
     for (_, note) in onefold_audience::unsupported(&expr) {
         println!("note: {note}");
     }

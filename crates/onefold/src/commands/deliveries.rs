@@ -16,15 +16,29 @@ pub(crate) async fn run(deliveries: Deliveries) -> Result<ExitCode, Failed> {
                 if destination.as_ref().is_some_and(|wanted| wanted != key) {
                     continue;
                 }
-                println!("{key}: {} delivered, {} queued, {} failed attempts, {} dead", known["delivered"], known["queued"], known["failed"], known["dead"]);
+                println!(
+                    "{key}: {} delivered, {} queued, {} failed attempts, {} dead",
+                    known["delivered"], known["queued"], known["failed"], known["dead"]
+                );
                 for letter in letters(&remote, key).await? {
-                    println!("  {} {} after {} attempts: {} {}", letter["number"], letter["at"], letter["attempts"], letter["answer"]["status"], letter["answer"]["text"]);
+                    println!(
+                        "  {} {} after {} attempts: {} {}",
+                        letter["number"],
+                        letter["at"],
+                        letter["attempts"],
+                        letter["answer"]["status"],
+                        letter["answer"]["text"]
+                    );
                 }
             }
         }
         Letters::Retry { destination, number } => {
             let numbers: Vec<u64> = if number.is_empty() {
-                letters(&remote, destination).await?.iter().filter_map(|letter| letter["number"].as_u64()).collect()
+                letters(&remote, destination)
+                    .await?
+                    .iter()
+                    .filter_map(|letter| letter["number"].as_u64())
+                    .collect()
             } else {
                 number.clone()
             };
@@ -40,6 +54,7 @@ pub(crate) async fn run(deliveries: Deliveries) -> Result<ExitCode, Failed> {
 }
 
 async fn letters(remote: &Remote, key: &str) -> Result<Vec<Value>, Failed> {
-    let answer = remote.ask(Method::GET, &format!("/api/destinations/{key}/dead-letters?limit=1000"), None).await?;
+    let answer =
+        remote.ask(Method::GET, &format!("/api/destinations/{key}/dead-letters?limit=1000"), None).await?;
     Ok(answer["data"].as_array().cloned().unwrap_or_default())
 }

@@ -34,7 +34,10 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
     if let Some(token) = &running.new_token {
         println!("admin token (shown once): {token}");
     }
-    println!("onefold is ready on http://{} · next: onefold apply FILE, then send events to it", running.address);
+    println!(
+        "onefold is ready on http://{} · next: onefold apply FILE, then send events to it",
+        running.address
+    );
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failed::new(error.to_string()))?;
     let code = tokio::select! {
         _ = terminate.recv() => ExitCode::SUCCESS,

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn read(files: &[PathBuf]) -> Result<Value, Failed> {
-    let workspace = workspace_file::read(files, &|name| std::env::var(name).ok()).map_err(|e| Failed::new(e.to_string()))?;
+    let workspace = workspace_file::read(files, &|name| std::env::var(name).ok())
+        .map_err(|e| Failed::new(e.to_string()))?;
     serde_json::to_value(workspace).map_err(|e| Failed::new(e.to_string()))
 }
 
@@ -22,20 +23,29 @@ fn show(answer: &Value) -> usize {
             Some("remove") => '-',
             _ => '~',
         };
-        println!("{sign} {} {}", change["kind"].as_str().unwrap_or_default(), change["key"].as_str().unwrap_or_default());
+        println!(
+            "{sign} {} {}",
+            change["kind"].as_str().unwrap_or_default(),
+            change["key"].as_str().unwrap_or_default()
+        );
     }
     changes.len()
 }
 
 pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
     let workspace = read(&plan.files)?;
-    let answer = Remote::of(&plan.server).ask(Method::POST, &format!("/api/plan?prune={}", plan.prune), Some(&workspace)).await?;
+    let answer = Remote::of(&plan.server)
+        .ask(Method::POST, &format!("/api/plan?prune={}", plan.prune), Some(&workspace))
+        .await?;
     if plan.server.json {
         println!("{answer}");
         return Ok(code(answer["changes"].as_array().map_or(0, Vec::len)));
     }
     let count = show(&answer);
-    println!("{}", if count == 0 { "nothing would change".to_owned() } else { format!("{count} would change") });
+    println!(
+        "{}",
+        if count == 0 { "nothing would change".to_owned() } else { format!("{count} would change") }
+    );
     Ok(code(count))
 }
 
@@ -47,7 +57,8 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
     let workspace = read(&apply.files)?;
     let remote = Remote::of(&apply.server);
     if !apply.yes {
-        let planned = remote.ask(Method::POST, &format!("/api/plan?prune={}", apply.prune), Some(&workspace)).await?;
+        let planned =
+            remote.ask(Method::POST, &format!("/api/plan?prune={}", apply.prune), Some(&workspace)).await?;
         if show(&planned) == 0 {
             println!("nothing to change");
             return Ok(ExitCode::SUCCESS);
@@ -56,7 +67,8 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
             return Err(Failed::new("not applied; run with --yes to apply without being asked"));
         }
     }
-    let answer = remote.ask(Method::POST, &format!("/api/apply?prune={}", apply.prune), Some(&workspace)).await?;
+    let answer =
+        remote.ask(Method::POST, &format!("/api/apply?prune={}", apply.prune), Some(&workspace)).await?;
     if apply.server.json {
         println!("{answer}");
     } else {

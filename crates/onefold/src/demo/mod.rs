@@ -24,7 +24,9 @@ pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
         Some(data) => (data.clone(), false),
         None => (std::env::temp_dir().join(format!("onefold-demo-{}", std::process::id())), true),
     };
-    let receiver = Receiver::start().await.map_err(|error| Failed::new(format!("the receiver cannot be started: {error}")))?;
+    let receiver = Receiver::start()
+        .await
+        .map_err(|error| Failed::new(format!("the receiver cannot be started: {error}")))?;
     let workspace = workspace(&data, &receiver.url())?;
     let serve = Serve {
         data: data.clone(),
@@ -62,7 +64,8 @@ pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
     println!("\n{summary:#}");
     running.stop().await;
     if temporary {
-        std::fs::remove_dir_all(&data).map_err(|error| Failed::new(format!("{} cannot be removed: {error}", data.display())))?;
+        std::fs::remove_dir_all(&data)
+            .map_err(|error| Failed::new(format!("{} cannot be removed: {error}", data.display())))?;
     }
     let badly_signed = receiver.badly_signed();
     if badly_signed > 0 {
@@ -73,7 +76,8 @@ pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
 
 /// The sample workspace, which is a file that a reader can look at.
 fn workspace(data: &PathBuf, receiver: &str) -> Result<onefold_types::workspace::Workspace, Failed> {
-    let failed = |error: &dyn std::fmt::Display| Failed::new(format!("the sample workspace cannot be used: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| Failed::new(format!("the sample workspace cannot be used: {error}"));
     std::fs::create_dir_all(data).map_err(|error| failed(&error))?;
     let path = data.join("shop.yaml");
     std::fs::write(&path, include_str!("../../../../examples/shop.yaml")).map_err(|error| failed(&error))?;
@@ -108,7 +112,8 @@ async fn summary(remote: &Remote, sent: &AtomicU64, receiver: &Receiver) -> Resu
     let status = remote.ask(Method::GET, "/api/status", None).await?;
     let audiences = remote.ask(Method::GET, "/api/audiences", None).await?;
     let sizes = audiences["data"].as_array().into_iter().flatten();
-    let sizes: serde_json::Map<String, Value> = sizes.map(|a| (a["key"].as_str().unwrap_or_default().to_owned(), a["size"].clone())).collect();
+    let sizes: serde_json::Map<String, Value> =
+        sizes.map(|a| (a["key"].as_str().unwrap_or_default().to_owned(), a["size"].clone())).collect();
     Ok(json!({
         "accepted": sent.load(Ordering::Relaxed),
         "folded": status["folded"],
@@ -127,9 +132,9 @@ async fn show(remote: &Remote, sent: &AtomicU64, receiver: &Receiver) -> Result<
     let sizes: Vec<String> = sizes.map(|(key, size)| format!("{key} {size}")).collect();
     println!(
         "{:>6} events · {:>5} people · {:>4} stitched · {:>5} webhooks │ {}",
-        now["folded"],
-        now["persons"],
-        now["identity_transitions"],
+        now["folded"].to_string(),
+        now["persons"].to_string(),
+        now["identity_transitions"].to_string(),
         receiver.total(),
         sizes.join(" · ")
     );

@@ -69,8 +69,13 @@ const COUNTRIES: &[&str] = &["NL", "NL", "NL", "DE", "BE", "FR"];
 /// Everything visitor `number` does, in order.
 #[must_use]
 pub fn visit(seed: u64, number: u64) -> Vec<Call> {
-    let mut visitor =
-        Visitor { number, dice: Dice::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)), device: 1, user: None, calls: Vec::new() };
+    let mut visitor = Visitor {
+        number,
+        dice: Dice::new(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95)),
+        device: 1,
+        user: None,
+        calls: Vec::new(),
+    };
     visitor.live();
     visitor.calls
 }
@@ -116,7 +121,8 @@ impl Visitor {
         if let Some(user) = &self.user {
             body["userId"] = user.as_str().into();
         }
-        body["messageId"] = format!("shop-{}-{}-{:x}", self.number, self.calls.len(), self.dice.roll()).into();
+        body["messageId"] =
+            format!("shop-{}-{}-{:x}", self.number, self.calls.len(), self.dice.roll()).into();
         let repeated = self.dice.chance(4);
         self.calls.push(Call { after, path, body, repeated });
     }
@@ -126,14 +132,17 @@ impl Visitor {
     }
 
     fn track(&mut self, event: &str, properties: Value) {
-        self.call("/v1/track", json!({ "event": event, "properties": properties }));
+        self.call("/v1/track", Value::from_iter([("event", Value::from(event)), ("properties", properties)]));
     }
 
     fn browse(&mut self, looks: u64) {
         for _ in 0..looks {
             let product = self.dice.pick(PRODUCTS);
             let price = 10 + self.dice.below(190);
-            self.track("Product Viewed", json!({ "product_id": product.to_lowercase(), "name": product, "price": price }));
+            self.track(
+                "Product Viewed",
+                json!({ "product_id": product.to_lowercase(), "name": product, "price": price }),
+            );
         }
     }
 
@@ -169,7 +178,10 @@ impl Visitor {
         self.track("Checkout Started", json!({ "order_id": order }));
         if self.dice.chance(60) {
             let revenue = 20 + self.dice.below(280);
-            self.track("Order Completed", json!({ "order_id": order, "revenue": revenue, "currency": "EUR" }));
+            self.track(
+                "Order Completed",
+                json!({ "order_id": order, "revenue": revenue, "currency": "EUR" }),
+            );
         }
     }
 }

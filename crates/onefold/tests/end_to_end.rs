@@ -1,0 +1,349 @@
+//! The binary as a user runs it: real clients, the demo, `plan` and `apply`, a wrong link cut, `kill -9` under load.
+//!
+//! Needs what `tests/run` installs: Node with `clients/`, Python with segment-analytics-python, Chromium.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a failure in a test's own helper is a failed test"
+)]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const WORKSPACE: &str = r#"
+version: 1
+workspace: acme
+sources:
+  - { key: web, kind: browser, write_key: wk_web, personalize: [buyers], origins: ["*"] }
+  - { key: server, kind: server, write_key: wk_server }
+audiences:
+  - { key: buyers, where: 'did("Order Completed")' }
+"#;
+
+struct Server {
+    child: Child,
+    address: String,
+    folder: PathBuf,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let file = folder.join("workspace.yaml");
+        std::fs::write(&file, WORKSPACE).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onefold"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder.join("data"))
+            .arg("--workspace")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("not ready: {line}"));
+        let address = address.split_whitespace().next().unwrap().to_owned();
+        Self { child, address, folder: folder.to_owned() }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn kill(mut self) -> PathBuf {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.folder.clone()
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+        request(&self.address, method, path, body)
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, body) = self.request("GET", path, "").unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    fn profile(&self, id: &str, part: &str) -> Option<Value> {
+        let path = format!("/v1/spaces/acme/collections/users/profiles/{id}/{part}");
+        let (status, body) = self.request("GET", &path, "").unwrap();
+        (status == 200).then_some(body)
+    }
+
+    fn events(&self, id: &str) -> Vec<String> {
+        let events = self.profile(id, "events?limit=200").unwrap_or_default();
+        let names = events["data"].as_array().into_iter().flatten();
+        let mut names: Vec<String> = names
+            .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["event"].as_str().unwrap()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until everything accepted is folded.
+    fn drained(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.get("/api/status");
+            if status["folded_position"] == status["log_tail"] {
+                return;
+            }
+            assert!(Instant::now() < until, "the fold stands still: {status}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A child that is gone already needs no killing.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One request on a connection of its own; `None` if the server went away.
+fn request(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(text.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let status = answer.split_whitespace().nth(1)?.parse().ok()?;
+    let body = answer.split_once("\r\n\r\n")?.1;
+    // A chunked body has its sizes between lines; JSON answers here are one chunk.
+    let json = body.find('{').map_or("", |start| &body[start..=body.rfind('}').unwrap_or(start)]);
+    Some((status, serde_json::from_str(json).unwrap_or(Value::Null)))
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients");
+    let output = Command::new(program)
+        .args(args)
+        .current_dir(root)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; run tests/run"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{program} {args:?}:\n{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+fn onefold(args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_onefold")).args(args).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn analytics_node_is_stitched_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    run("node", &["node.mjs", &server.url(), "wk_server", "1"]);
+    server.drained();
+    let expected = [
+        "alias ",
+        "group ",
+        "identify ",
+        "page Home",
+        "screen Cart",
+        "track Order Completed",
+        "track Product Viewed",
+    ];
+    assert_eq!(server.events("user_id:node-user-1"), expected);
+    assert_eq!(server.events("anonymous_id:node-anon-1"), expected);
+    assert_eq!(server.events("email:node-1@example.com"), expected);
+    let traits = server.profile("user_id:node-user-1", "traits").unwrap();
+    assert_eq!((&traits["traits"]["plan"], &traits["traits"]["buyers"]), (&json!("pro"), &json!(true)));
+    let links = server.profile("user_id:node-user-1", "links").unwrap();
+    assert_eq!(links["data"][0]["external_ids"][0]["id"], "node-account-1");
+}
+
+#[test]
+fn analytics_python_is_stitched_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let python = std::env::var("ONEFOLD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    run(&python, &["python.py", &server.url(), "wk_server", "1"]);
+    server.drained();
+    let events = server.events("user_id:python-user-1");
+    let expected = [
+        "alias ",
+        "group ",
+        "identify ",
+        "page Pricing",
+        "screen Settings",
+        "track Order Completed",
+        "track Product Viewed",
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn analytics_next_in_a_browser_is_stitched_and_counted() {
+    for mode in ["npm", "served"] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path());
+        let told = run("node", &["browser.mjs", &server.url(), "wk_web", "1", mode]);
+        let anonymous: Value = serde_json::from_str(told.trim()).unwrap();
+        let anonymous = anonymous["anonymousId"].as_str().unwrap();
+        server.drained();
+        let expected = ["group ", "identify ", "page Home", "track Order Completed", "track Product Viewed"];
+        assert_eq!(server.events("user_id:browser-user-1"), expected, "{mode}");
+        assert_eq!(server.events(&format!("anonymous_id:{anonymous}")), expected, "{mode}");
+        let seen = server.get(&format!("/v1/personalize?anonymous_id={anonymous}&write_key=wk_web"));
+        assert_eq!(seen["audiences"]["buyers"], true, "{mode}");
+    }
+}
+
+#[test]
+fn a_wrong_link_is_explained_cut_and_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let send =
+        |body: Value| assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).unwrap().0, 200);
+    send(json!({ "writeKey": "wk_server", "anonymousId": "a1", "traits": { "email": "e1@x.com" } }));
+    send(json!({ "writeKey": "wk_server", "anonymousId": "a1", "userId": "u1" }));
+    server.drained();
+    let why = || server.get("/api/why?a=email:e1@x.com&b=user_id:u1");
+    assert_eq!((why()["together"].clone(), why()["path"].as_array().unwrap().len()), (json!(true), 2));
+    let before = server.profile("user_id:u1", "external_ids").unwrap();
+    let cut = json!({ "kind": "cut", "a": { "type": "anonymous_id", "id": "a1" }, "b": { "type": "email", "id": "e1@x.com" } });
+    let (status, answer) = server.request("POST", "/api/decisions", &cut.to_string()).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(why()["together"], false);
+    assert_eq!(server.events("email:e1@x.com"), ["identify "]);
+    assert_eq!(server.events("user_id:u1"), ["identify "]);
+    let undo = json!({ "kind": "undo", "number": answer["number"] });
+    assert_eq!(server.request("POST", "/api/decisions", &undo.to_string()).unwrap().0, 200);
+    assert_eq!(server.profile("user_id:u1", "external_ids").unwrap(), before);
+    let link = json!({ "kind": "link", "a": { "type": "user_id", "id": "u1" }, "b": { "type": "user_id", "id": "u2" } });
+    send(json!({ "writeKey": "wk_server", "userId": "u2" }));
+    server.drained();
+    let (status, refused) = server.request("POST", "/api/decisions", &link.to_string()).unwrap();
+    assert_eq!((status, &refused["code"]), (409, &json!("refused")));
+}
+
+#[test]
+fn plan_and_apply_take_effect_at_once_history_included() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let order = json!({ "writeKey": "wk_server", "userId": "u", "event": "Product Viewed" });
+    assert_eq!(server.request("POST", "/v1/track", &order.to_string()).unwrap().0, 200);
+    server.drained();
+    let file = folder.path().join("more.yaml");
+    let more = format!("{WORKSPACE}  - {{ key: lookers, where: 'did(\"Product Viewed\")' }}\n");
+    std::fs::write(&file, &more).unwrap();
+    let (file, url) = (file.display().to_string(), server.url());
+    let (code, text) = onefold(&["plan", &file, "--server", &url]);
+    assert_eq!((code, text.as_str()), (2, "+ audiences lookers\n1 would change\n"));
+    let (code, text) = onefold(&["apply", &file, "--yes", "--server", &url]);
+    assert_eq!(code, 0, "{text}");
+    let until = Instant::now() + Duration::from_secs(10);
+    while server.profile("user_id:u", "audiences").unwrap()["data"] != json!([{ "key": "lookers" }]) {
+        assert!(Instant::now() < until, "history was not taken in");
+        std::thread::yield_now();
+    }
+    assert_eq!(onefold(&["plan", &file, "--server", &url]), (0, "nothing would change\n".to_owned()));
+    std::fs::write(
+        folder.path().join("bad.yaml"),
+        more.replace("did(\"Product Viewed\")", "dib(\"Product Viewed\")"),
+    )
+    .unwrap();
+    let (code, text) =
+        onefold(&["plan", &folder.path().join("bad.yaml").display().to_string(), "--server", &url]);
+    assert!(code == 1 && text.contains("audiences.lookers") && text.contains("did"), "{text}");
+}
+
+/// ACK and ONCE: whatever was answered with 200 is there after `kill -9`, once, however often the client repeats it.
+#[test]
+fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = 0u64;
+    let mut path = folder.path().to_owned();
+    for round in 0..3 {
+        let server = Server::start(&path);
+        let address = server.address.clone();
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let address = address.clone();
+                std::thread::spawn(move || {
+                    let mut last = 0;
+                    for number in 0..10_000u64 {
+                        let id = format!("r{round}-c{client}-{number}");
+                        let body =
+                            json!({ "writeKey": "wk_server", "userId": "u", "event": "E", "messageId": id })
+                                .to_string();
+                        match request(&address, "POST", "/v1/track", &body) {
+                            Some((200, _)) => last = number + 1,
+                            _ => break,
+                        }
+                        if number % 5 == 0 {
+                            // A client that lost the answer sends again.
+                            drop(request(&address, "POST", "/v1/track", &body));
+                        }
+                    }
+                    last
+                })
+            })
+            .collect();
+        let until = Instant::now() + Duration::from_secs(20);
+        while server.get("/api/status")["folded"].as_u64().unwrap() < acknowledged + 150 {
+            assert!(Instant::now() < until);
+        }
+        path = server.kill();
+        acknowledged += clients.into_iter().map(|client| client.join().unwrap()).sum::<u64>();
+    }
+    let server = Server::start(&path);
+    server.drained();
+    let folded = server.get("/api/status")["folded"].as_u64().unwrap();
+    // Beyond those acknowledged, at most one per client and round was durable when its answer was lost.
+    assert!(
+        (acknowledged..=acknowledged + 12).contains(&folded),
+        "{folded} folded of {acknowledged} acknowledged"
+    );
+    let owned = server.profile("user_id:u", "metadata").unwrap()["metadata"]["events"].as_u64().unwrap();
+    assert_eq!(owned, folded);
+}
+
+#[test]
+fn the_demo_stitches_fills_and_empties_audiences_and_delivers() {
+    let output = Command::new(env!("CARGO_BIN_EXE_onefold"))
+        .args(["demo", "--seconds", "40", "--visitors", "10", "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_str(&text[text.find("\n{").unwrap()..]).unwrap();
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    assert_eq!(
+        number(&summary["folded"]) + number(&summary["duplicates"]),
+        number(&summary["accepted"]),
+        "LOSS: {summary:#}"
+    );
+    assert!(number(&summary["identity_transitions"]) > 0, "{summary:#}");
+    for what in [
+        "Audience Entered high_intent",
+        "Audience Exited in_checkout",
+        "Audience Entered abandoned_checkout",
+        "Trait Computed orders",
+        "Order Completed",
+    ] {
+        assert!(number(&summary["webhooks"][what]) > 0, "no {what}: {summary:#}");
+    }
+}
