@@ -118,7 +118,8 @@ pub struct Plan {
     pub(crate) rules: Vec<Rule>,
     pub(crate) audiences: BTreeSet<AudienceId>,
     pub(crate) computed: BTreeSet<TraitId>,
-    /// Rules that hold for someone who did nothing and has no traits.
+    /// Rules to look at when a profile comes to exist: those that hold for someone who did nothing and has no traits,
+    /// and those that ask for one of them, for its truth may not be the initial one.
     pub(crate) initial: Vec<usize>,
     traits: HashMap<String, Vec<usize>>,
     index: [Index; 7],
@@ -196,8 +197,7 @@ impl Plan {
                 plan.add_rule(audience, &definition.formula, &numbers, &values, catalogue);
             }
         }
-        plan.initial =
-            (0..plan.rules.len()).filter(|rule| plan.holds_initially(&plan.rules[*rule].formula)).collect();
+        plan.initial = plan.initial_rules();
         Ok(plan)
     }
 
@@ -304,7 +304,23 @@ impl Plan {
         }
     }
 
-    fn holds_initially(&self, formula: &Formula) -> bool {
+    /// One pass in order of reference (PLAN-1), so that no depth or breadth of references is a matter of stack or time.
+    fn initial_rules(&self) -> Vec<usize> {
+        let mut members = BTreeSet::new();
+        let mut looked_at = BTreeSet::new();
+        for (number, rule) in self.rules.iter().enumerate() {
+            if Self::holds_initially(&rule.formula, &members) {
+                members.insert(rule.audience);
+                looked_at.insert(number);
+            }
+            if looked_at.contains(&number) {
+                looked_at.extend(&rule.parents);
+            }
+        }
+        looked_at.into_iter().collect()
+    }
+
+    fn holds_initially(formula: &Formula, members: &BTreeSet<AudienceId>) -> bool {
         struct Nothing;
         impl crate::condition::Lookup for Nothing {
             fn values(&self, _: &crate::ast::Path) -> Vec<crate::Value> {
@@ -313,16 +329,12 @@ impl Plan {
         }
         match formula {
             Formula::Const(truth) => *truth,
-            Formula::And(parts) => parts.iter().all(|part| self.holds_initially(part)),
-            Formula::Or(parts) => parts.iter().any(|part| self.holds_initially(part)),
-            Formula::Not(inner) => !self.holds_initially(inner),
+            Formula::And(parts) => parts.iter().all(|part| Self::holds_initially(part, members)),
+            Formula::Or(parts) => parts.iter().any(|part| Self::holds_initially(part, members)),
+            Formula::Not(inner) => !Self::holds_initially(inner, members),
             Formula::Holds(_) => false,
             Formula::Trait(condition) => condition.holds(&Nothing),
-            Formula::Member(id) => self
-                .rules
-                .iter()
-                .find(|rule| rule.audience == *id)
-                .is_some_and(|rule| self.holds_initially(&rule.formula)),
+            Formula::Member(id) => members.contains(id),
             Formula::Computed { op, to, .. } => holds(Decimal::ZERO.cmp(to), *op),
         }
     }
@@ -333,9 +345,10 @@ impl Plan {
     }
 }
 
-fn add_once(list: &mut Vec<usize>, item: usize) {
-    if !list.contains(&item) {
-        list.push(item);
+/// Adds a rule to a list. Rules come one after the other, so a rule that is in it already is its last one.
+fn add_once(list: &mut Vec<usize>, rule: usize) {
+    if list.last() != Some(&rule) {
+        list.push(rule);
     }
 }
 

@@ -117,7 +117,7 @@ impl State {
     /// Reads what [`State::encode`] wrote.
     ///
     /// # Errors
-    /// The bytes are no state; never panics.
+    /// The bytes are no state, lists out of order included, for everything searches in them; never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { bytes, at: 0 };
         if reader.byte()? != VERSION {
@@ -145,7 +145,15 @@ impl State {
             }
             state.counts.push((PrimitiveId(id), count));
         }
-        if reader.at == bytes.len() { Ok(state) } else { Err(reader.wrong("the end")) }
+        let in_order = state.members.is_sorted_by(|a, b| a < b)
+            && state.computed.is_sorted_by(|a, b| a.0 < b.0)
+            && state.counts.is_sorted_by(|a, b| a.0 < b.0)
+            && state.counts.iter().all(|(_, count)| count.times.is_sorted());
+        match (reader.at == bytes.len(), in_order) {
+            (true, true) => Ok(state),
+            (true, false) => Err(reader.wrong("ids and times in order")),
+            (false, _) => Err(reader.wrong("the end")),
+        }
     }
 }
 
@@ -233,6 +241,20 @@ mod tests {
             let mut bytes = Vec::new();
             state.encode(&mut bytes);
             prop_assert_eq!(State::decode(&bytes), Ok(state));
+        }
+
+        #[test]
+        fn changed_bytes_are_an_error_or_another_state_in_order(
+            state in state(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let mut bytes = Vec::new();
+            state.encode(&mut bytes);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(other) = State::decode(&bytes) {
+                prop_assert!(other.counts.iter().all(|(_, count)| count.times.is_sorted()));
+                prop_assert!(other.counts.is_sorted_by_key(|(id, _)| *id) && other.members.is_sorted());
+            }
         }
 
         #[test]

@@ -7,7 +7,6 @@ use crate::ast::{CompareOp, Segment};
 use rust_decimal::Decimal;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 /// A value that is there; what is missing is `None` around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +87,7 @@ pub(crate) fn literal(literal: &crate::ast::Literal) -> Option<Value> {
     match literal {
         crate::ast::Literal::String(text) => Some(Value::String(text.clone())),
         crate::ast::Literal::Number(text) => {
-            Decimal::from_str(text).ok().map(|n| Value::Number(n.normalize()))
+            Decimal::from_str_exact(text).ok().map(|n| Value::Number(n.normalize()))
         }
         crate::ast::Literal::Bool(truth) => Some(Value::Bool(*truth)),
     }

@@ -6,7 +6,6 @@ use crate::ast::{Aggregate, CompareOp, EventSelector, Expr, ExprKind, Function, 
 use crate::condition::{Condition, Uncompiled, compile, flipped};
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 /// A condition whose counts are thresholds, named by their canonical text.
 #[derive(Clone, Debug)]
@@ -117,7 +116,10 @@ impl Lowering {
         let n = decimal(expr, n)?;
         let floor = n.floor();
         // The least count that is >= n, and the least that is > n.
-        let (reaches, exceeds) = (n.ceil(), floor + Decimal::ONE);
+        let exceeds = floor
+            .checked_add(Decimal::ONE)
+            .ok_or_else(|| refused(expr, "the number is larger than a count can be"))?;
+        let reaches = n.ceil();
         let mut at_least = |least: Decimal| -> Result<Lowered, SyntaxError> {
             if least <= Decimal::ZERO {
                 return Ok(Lowered::Const(true));
@@ -192,7 +194,7 @@ impl Lowering {
 }
 
 fn decimal(expr: &Expr, text: &str) -> Result<Decimal, SyntaxError> {
-    Decimal::from_str(text).map_err(|_| refused(expr, "the number does not fit in 28 digits"))
+    Decimal::from_str_exact(text).map_err(|_| refused(expr, "the number does not fit in 28 digits"))
 }
 
 fn computed(expr: &Expr, key: &str, op: CompareOp, n: &str) -> Result<Lowered, SyntaxError> {
