@@ -1,0 +1,210 @@
+//! Delivery against a receiver on loopback: what it answers decides, and nothing is sent twice that was noted (OUT,
+//! DELIVERY-1, DELIVERY-2).
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use onefold_delivery::{Delivered, Delivery, Options};
+use onefold_log::{MemoryLog, SystemClock};
+use onefold_store::{MemoryStore, Store, Table};
+use onefold_types::effect::{Cause, Change, Effect};
+use onefold_types::{AudienceId, Catalogue, DestinationId, Identifier, ProfileHandle, Timestamp, outbox};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+
+/// What the receiver is to answer next, and what it got: (path, webhook-id, body).
+#[derive(Default)]
+struct Script {
+    answers: VecDeque<u16>,
+    got: Vec<(String, String, Value)>,
+}
+
+type Shared = Arc<Mutex<Script>>;
+
+async fn receive(
+    State(script): State<Shared>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, [(&'static str, &'static str); 2]) {
+    let mut script = script.lock().unwrap();
+    let id = headers["webhook-id"].to_str().unwrap().to_owned();
+    script.got.push((path.clone(), id, serde_json::from_str(&body).unwrap()));
+    let status = if path == "dead" { 503 } else { script.answers.pop_front().unwrap_or(204) };
+    (StatusCode::from_u16(status).unwrap(), [("retry-after", "0"), ("location", "http://elsewhere.example/")])
+}
+
+struct World {
+    script: Shared,
+    base: String,
+    store: Arc<MemoryStore>,
+    journal: Arc<MemoryStore>,
+    log: Arc<MemoryLog>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let script = Shared::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/{path}", post(receive)).with_state(script.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let log = Arc::new(MemoryLog::default());
+        Self { script, base, store: Arc::default(), journal: Arc::default(), log }
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        let hook = |key: &str, allow: bool| {
+            json!({ "key": key, "kind": "webhook", "audiences": "*", "config": {
+                "url": format!("{}/{key}", self.base), "secret": "whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=", "allow_private": allow } })
+        };
+        serde_json::from_value(json!({
+            "version": 1, "rules_version": 1, "next_id": 9, "sources": {}, "traits": {}, "primitives": {},
+            "workspace": { "version": 1, "workspace": "acme", "destinations": [hook("live", true), hook("dead", true), hook("guarded", false)] },
+            "audiences": { "vip": 1 }, "destinations": { "live": 1, "dead": 2, "guarded": 3 },
+            "audience_versions": {}, "trait_versions": {},
+        }))
+        .unwrap()
+    }
+
+    fn start(&self) -> (Delivery, Receiver<Delivered>) {
+        let delivery = Delivery::new(
+            self.store.clone(),
+            self.journal.clone(),
+            self.log.clone(),
+            Arc::new(SystemClock),
+            Options::default(),
+        );
+        let events = delivery.subscribe();
+        delivery.configure(&self.catalogue());
+        (delivery, events)
+    }
+
+    /// Puts an effect into the outbox.
+    fn put(&self, destination: u32, sequence: u64, profile: u64) {
+        let effect = Effect {
+            id: u128::from(sequence),
+            destination: DestinationId(destination),
+            profile: ProfileHandle(profile),
+            after: Vec::new(),
+            effective: Timestamp(1_000),
+            observed: Timestamp(1_000),
+            change: Change::Entered { audience: AudienceId(1), initial: false },
+            cause: Cause::Time,
+            ids: vec![Identifier::new("user_id", format!("u{profile}"))],
+            profile_id: "p".to_owned(),
+            customer_key: Some("cus_1".to_owned()),
+        };
+        let mut txn = self.store.begin().unwrap();
+        txn.put(Table::Outbox, outbox::key(DestinationId(destination), sequence), outbox::encode(&effect));
+        txn.commit().unwrap();
+    }
+
+    fn answers(&self, statuses: &[u16]) {
+        self.script.lock().unwrap().answers = statuses.iter().copied().collect();
+    }
+
+    fn got(&self, path: &str) -> Vec<(String, Value)> {
+        let script = self.script.lock().unwrap();
+        script
+            .got
+            .iter()
+            .filter(|(to, ..)| to == path)
+            .map(|(_, id, body)| (id.clone(), body.clone()))
+            .collect()
+    }
+}
+
+/// The sequences of the next `count` effects that got through, and whether each is a dead letter.
+async fn through(events: &mut Receiver<Delivered>, count: usize) -> Vec<(u64, bool)> {
+    let mut found = Vec::new();
+    for _ in 0..count {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+        found.push((u64::try_from(event.effect.id).unwrap(), event.dead));
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_with_the_same_body_and_the_next_of_its_lane_waits() {
+    let world = World::new().await;
+    world.answers(&[503, 429, 200]);
+    world.put(1, 1, 7);
+    world.put(1, 2, 7);
+    let (delivery, mut events) = world.start();
+    assert_eq!(through(&mut events, 2).await, [(1, false), (2, false)]);
+    let got = world.got("live");
+    assert_eq!(got.len(), 4);
+    assert!(got[..3].iter().all(|sent| *sent == got[0]), "every attempt is the same request");
+    assert_ne!(got[3].0, got[0].0);
+    let body = &got[0].1;
+    assert_eq!(
+        (&body["event"], &body["properties"]["vip"], &body["messageId"]),
+        (&json!("Audience Entered"), &json!(true), &json!(got[0].0))
+    );
+    assert_eq!(
+        (&body["userId"], &body["context"]["onefold"]["customer_key"]),
+        (&json!("u7"), &json!("cus_1"))
+    );
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_a_dead_letter_that_can_be_sent_again() {
+    let world = World::new().await;
+    world.answers(&[410, 301]);
+    world.put(1, 1, 7);
+    world.put(1, 2, 7);
+    let (delivery, mut events) = world.start();
+    assert_eq!(through(&mut events, 2).await, [(1, true), (2, true)]);
+    let letters = delivery.dead_letters("live", 0, 10).unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.answer.status).collect::<Vec<_>>(), [410, 301]);
+    assert!(letters[1].answer.text.contains("http://elsewhere.example/"), "{}", letters[1].answer.text);
+    // The profile is in no audience by now: the letter that says it entered is sent as it is now.
+    delivery.retry("live", 1).await.unwrap();
+    let last = world.got("live").pop().unwrap().1;
+    assert_eq!((&last["event"], &last["properties"]["vip"]), (&json!("Audience Exited"), &json!(false)));
+    assert_eq!(delivery.dead_letters("live", 0, 10).unwrap().len(), 1);
+    assert!(delivery.retry("live", 1).await.is_err());
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuilt_outbox_sends_nothing_that_the_journal_knows() {
+    let world = World::new().await;
+    world.put(1, 1, 7);
+    let (delivery, mut events) = world.start();
+    assert_eq!(through(&mut events, 1).await, [(1, false)]);
+    delivery.stop().await;
+    world.put(1, 1, 7);
+    world.put(1, 2, 7);
+    let (delivery, mut events) = world.start();
+    assert_eq!(through(&mut events, 1).await, [(2, false)]);
+    assert_eq!(world.got("live").len(), 2);
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_destination_holds_up_itself_alone_and_a_private_address_is_refused() {
+    let world = World::new().await;
+    for sequence in 0..50 {
+        world.put(2, 100 + sequence, sequence);
+        world.put(1, 200 + sequence, sequence);
+    }
+    world.put(3, 300, 1);
+    let (delivery, mut events) = world.start();
+    let mut found = through(&mut events, 51).await;
+    found.sort_unstable();
+    assert_eq!(found.iter().filter(|(id, dead)| (200..250).contains(id) && !dead).count(), 50);
+    assert_eq!(found.last(), Some(&(300, true)));
+    assert!(world.got("guarded").is_empty());
+    let letter = delivery.dead_letters("guarded", 0, 1).unwrap().pop().unwrap();
+    assert!(letter.answer.text.contains("allow_private"), "{}", letter.answer.text);
+    delivery.stop().await;
+}
