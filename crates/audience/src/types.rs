@@ -1,7 +1,11 @@
-//! Is an expression a condition or a value, and do its operands fit.
+//! Is an expression a condition or a value, do its operands fit, and are its patterns regular expressions.
 
 use crate::ast::*;
 use crate::error::SyntaxError;
+use regex::RegexBuilder;
+
+/// Memory that one pattern may take when built; the evaluator has the same limit.
+const PATTERN_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -39,6 +43,11 @@ pub fn check_condition(expr: &Expr) -> Result<(), SyntaxError> {
 /// Accepts a value, as a computed trait needs it.
 pub fn check_value(expr: &Expr) -> Result<(), SyntaxError> {
     value(expr).map(|_| ())
+}
+
+/// Accepts a selector whose filter, if it has one, is a condition.
+pub fn check_selector(selector: &EventSelector) -> Result<(), SyntaxError> {
+    selector.filter.as_ref().map_or(Ok(()), |filter| check_condition(filter))
 }
 
 fn value(expr: &Expr) -> Result<Type, SyntaxError> {
@@ -91,7 +100,11 @@ fn type_of(expr: &Expr) -> Result<Type, SyntaxError> {
         ExprKind::Text { left, right, .. } => {
             needs(left, Type::Text).and_then(|()| needs(right, Type::Text))?
         }
-        ExprKind::Matches { left, .. } | ExprKind::Date { left, .. } => needs(left, Type::Text)?,
+        ExprKind::Matches { left, pattern, pattern_span, ignoring_case, .. } => {
+            needs(left, Type::Text)?;
+            check_pattern(pattern, *pattern_span, *ignoring_case)?;
+        }
+        ExprKind::Date { left, .. } => needs(left, Type::Text)?,
         ExprKind::Exists { left, .. } => check_value(left)?,
         ExprKind::Arithmetic { left, right, .. } => {
             needs(left, Type::Number)?;
@@ -100,7 +113,7 @@ fn type_of(expr: &Expr) -> Result<Type, SyntaxError> {
         }
         ExprKind::Negate(inner) => return needs(inner, Type::Number).map(|()| Type::Number),
         ExprKind::Aggregate(aggregate) => {
-            filter(&aggregate.selector)?;
+            check_selector(&aggregate.selector)?;
             return Ok(match aggregate.function {
                 Function::Count | Function::Sum | Function::Avg | Function::Unique => Type::Number,
                 _ => Type::Any,
@@ -108,15 +121,25 @@ fn type_of(expr: &Expr) -> Result<Type, SyntaxError> {
         }
         ExprKind::Sessions { .. } => return Ok(Type::Number),
         ExprKind::Did(did) => {
-            did.steps.iter().try_for_each(|step| filter(&step.selector))?;
-            did.without.iter().try_for_each(filter)?;
+            did.steps.iter().try_for_each(|step| check_selector(&step.selector))?;
+            did.without.iter().try_for_each(check_selector)?;
         }
     }
     Ok(Type::Condition)
 }
 
-fn filter(selector: &EventSelector) -> Result<(), SyntaxError> {
-    selector.filter.as_ref().map_or(Ok(()), |filter| check_condition(filter))
+/// Builds the pattern as the evaluator would. Matching takes time linear in the text whatever the pattern is.
+fn check_pattern(pattern: &str, span: Span, ignoring_case: bool) -> Result<(), SyntaxError> {
+    let built = RegexBuilder::new(pattern).case_insensitive(ignoring_case).size_limit(PATTERN_BYTES).build();
+    let Err(error) = built else { return Ok(()) };
+    if let regex::Error::CompiledTooBig(_) = error {
+        return Err(SyntaxError::new(span, "this pattern takes more than 1 MiB when built")
+            .help("shorten its repetitions, such as {1000}"));
+    }
+    // A message of several lines draws the pattern; its last line says what is wrong.
+    let text = error.to_string();
+    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&text);
+    Err(SyntaxError::new(span, format!("this pattern is not a regular expression: {reason}")))
 }
 
 fn literal_type(literal: &Literal) -> Type {
