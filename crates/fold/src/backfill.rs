@@ -41,6 +41,7 @@ impl Batch<'_> {
         let end = self.memory.counters.next_profile;
         let backfill = Backfill { version: next.catalogue.version.0, cut: self.now, next: 0, end };
         self.memory.compiled = next.clone();
+        self.memory.memo.clear();
         self.compiled = next;
         self.save_backfill((end > 0).then_some(backfill))
     }
@@ -87,12 +88,9 @@ impl Batch<'_> {
             backfill.cut,
         );
         let since = compiled.plan.run_timers(&mut profile.state, &PlainTraits(&profile.traits), self.now);
-        if !(at_cut.is_empty() && since.is_empty())
-            && let Some(who) = self.who(handle)?
-        {
-            self.send_flips(handle, &mut profile, &who, at_cut, &Cause::Definition)?;
-            self.send_flips(handle, &mut profile, &who, since, &Cause::Time)?;
-        }
+        self.named = None;
+        self.send_flips(handle, &mut profile, at_cut, &Cause::Definition)?;
+        self.send_flips(handle, &mut profile, since, &Cause::Time)?;
         self.rearm(handle, &mut profile)?;
         self.memory.profiles.put(handle, profile);
         Ok(())

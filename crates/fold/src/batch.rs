@@ -5,12 +5,15 @@
 //! at `rt` fires together with the first record of that profile at `rt`, or when the log's time is past it.
 
 use crate::catalogue::Compiled;
+use crate::effects::Who;
 use crate::error::Error;
+use crate::memo::Trace;
 use crate::memory::{Backfill, Memory, backfill_key, counters_key, name_key};
 use crate::report::Report;
 use crate::rows;
 use crate::touch::Touch;
 use onefold_identity::graph::Cluster;
+use onefold_log::record::MessageView;
 use onefold_log::{Entry, Log, Record};
 use onefold_store::{Progress, Table, Txn};
 use onefold_types::{EventRef, MessageType, NameId, Position, ProfileHandle, Timestamp};
@@ -49,6 +52,10 @@ pub(crate) struct Batch<'a> {
     pub(crate) timers_left: usize,
     /// A backfill went on, or ended.
     pub(crate) backfilled: bool,
+    /// What identity reads and writes for the message that is being folded.
+    pub(crate) trace: Trace,
+    /// Who the profile is that is being settled, once an effect asked.
+    pub(crate) named: Option<(ProfileHandle, Arc<Who>)>,
     /// The record read last from the log, so that neighbours in one record are read once.
     pub(crate) last_read: Option<Arc<Entry>>,
 }
@@ -74,6 +81,8 @@ impl<'a> Batch<'a> {
             report: Report::default(),
             timers_left,
             backfilled: false,
+            trace: Trace::default(),
+            named: None,
             last_read: None,
         }
     }
@@ -135,6 +144,20 @@ impl<'a> Batch<'a> {
         let (key, _) = self.setting.secret.split_at(16);
         let mut hasher = key.first_chunk::<16>().map_or_else(SipHasher13::new, SipHasher13::new_with_key);
         hasher.write(message_id.as_bytes());
+        hasher.finish128().as_u128()
+    }
+
+    /// The hash of what identifiers a message has, as it has them.
+    pub(crate) fn ids_hash(&self, view: &MessageView<'_>) -> u128 {
+        let (_, key) = self.setting.secret.split_at(16);
+        let mut hasher = key.first_chunk::<16>().map_or_else(SipHasher13::new, SipHasher13::new_with_key);
+        for (id_type, value) in view.ids() {
+            // Lengths, so that no two lists give the same bytes.
+            hasher.write_usize(id_type.len());
+            hasher.write(id_type.as_bytes());
+            hasher.write_usize(value.len());
+            hasher.write(value.as_bytes());
+        }
         hasher.finish128().as_u128()
     }
 

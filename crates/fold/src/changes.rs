@@ -14,6 +14,7 @@ use onefold_store::Table;
 use onefold_types::effect::{Cause, Change};
 use onefold_types::{Identifier, NodeId, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// An identity transition as it is kept for `GET …/transitions` and `tail`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,16 +115,17 @@ impl Batch<'_> {
             Some(cluster) => Some(self.who_was(&cluster)?),
             None => self.who(from)?,
         };
+        let who = who.map(Arc::new);
         for audience in members {
             self.count_member(audience, from, -1);
-            if let Some(who) = &who {
+            if who.is_some() {
                 let transition = Transition {
                     profile: from,
                     effective: self.now,
                     change: Change::Exited { audience },
                     cause: Cause::Merge { into: into_id.clone() },
                 };
-                self.emit(absorbed, who, &transition)?;
+                self.emit(absorbed, who.as_ref(), &transition)?;
             }
         }
         Ok(())

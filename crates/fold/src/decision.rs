@@ -172,7 +172,7 @@ impl Batch<'_> {
                 self.memory.counters.persons -= 1;
             }
             self.touched.remove(&handle);
-            self.forget(handle, profile, &Cause::Deletion, None)?;
+            self.forget(handle, profile, &Cause::Deletion, true)?;
         }
         Ok(Outcome::Taken { number })
     }

@@ -11,6 +11,7 @@ use onefold_types::effect::{Cause, Change, Effect};
 use onefold_types::{DestinationId, EventRef, Identifier, ProfileHandle, Timestamp, outbox};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
+use std::sync::Arc;
 
 /// One change of one profile, before it is known who wants it.
 pub(crate) struct Transition {
@@ -28,11 +29,11 @@ pub(crate) struct Who {
 }
 
 impl Batch<'_> {
-    /// Writes one outbox row for each destination that wants `transition`.
+    /// Writes one outbox row for each destination that wants `transition`; `who` the profile was, if it is no more.
     pub(crate) fn emit(
         &mut self,
         profile: &mut Profile,
-        who: &Who,
+        who: Option<&Arc<Who>>,
         transition: &Transition,
     ) -> Result<(), Error> {
         let number = profile.transitions;
@@ -74,7 +75,6 @@ impl Batch<'_> {
     pub(crate) fn forward(
         &mut self,
         profile: &mut Profile,
-        who: &Who,
         destination: DestinationId,
         at: EventRef,
         transition: &Transition,
@@ -84,18 +84,33 @@ impl Batch<'_> {
         hasher.write_u32(destination.0);
         hasher.write_u64(at.position.0);
         hasher.write_u16(at.index);
-        self.enqueue(profile, who, destination, hasher.finish128().as_u128(), transition)
+        self.enqueue(profile, None, destination, hasher.finish128().as_u128(), transition)
+    }
+
+    /// Who the profile is that is being settled: asked for only if an effect goes out, which is rare.
+    fn named(&mut self, handle: ProfileHandle) -> Result<Arc<Who>, Error> {
+        if let Some((_, who)) = self.named.as_ref().filter(|(known, _)| *known == handle) {
+            return Ok(who.clone());
+        }
+        let missing = || Error::Invariant { name: "OUT-ID", detail: format!("{handle:?} is no profile") };
+        let who = Arc::new(self.who(handle)?.ok_or_else(missing)?);
+        self.named = Some((handle, who.clone()));
+        Ok(who)
     }
 
     fn enqueue(
         &mut self,
         profile: &mut Profile,
-        who: &Who,
+        who: Option<&Arc<Who>>,
         destination: DestinationId,
         id: u128,
         transition: &Transition,
     ) -> Result<(), Error> {
         self.customer_key(profile, transition.profile)?;
+        let who = match who {
+            Some(who) => who.clone(),
+            None => self.named(transition.profile)?,
+        };
         let effect = Effect {
             id,
             destination,

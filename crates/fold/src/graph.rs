@@ -81,10 +81,13 @@ impl Graph for Batch<'_> {
     }
 
     fn node(&mut self, node: NodeId) -> Result<Option<Arc<Node>>, Error> {
+        self.trace.read_node(node);
         self.memory.nodes.get(self.txn.as_ref(), &node)
     }
 
     fn put_node(&mut self, node: NodeId, record: Arc<Node>) -> Result<(), Error> {
+        self.trace.beyond();
+        self.memory.memo.node_written(node);
         let key = (record.id.id_type.clone(), record.id.value.clone());
         if self.memory.idents.get(self.txn.as_ref(), &key)?.is_none_or(|known| known.0 != node) {
             self.memory.idents.put(key, Ident(node));
@@ -94,11 +97,14 @@ impl Graph for Batch<'_> {
     }
 
     fn evidence(&mut self, nodes: &[NodeId]) -> Result<Option<Arc<Evidence>>, Error> {
+        nodes.iter().for_each(|node| self.trace.read_node(*node));
         self.memory.evidence.get(self.txn.as_ref(), &nodes.to_vec())
     }
 
     fn put_evidence(&mut self, nodes: &[NodeId], record: Evidence) -> Result<(), Error> {
+        self.trace.beyond();
         for node in nodes {
+            self.memory.memo.node_written(*node);
             self.txn.put(Table::Member, rows::member_key(*node, nodes), Vec::new());
         }
         self.memory.evidence.put(nodes.to_vec(), record);
@@ -106,7 +112,9 @@ impl Graph for Batch<'_> {
     }
 
     fn remove_evidence(&mut self, nodes: &[NodeId]) -> Result<(), Error> {
+        self.trace.beyond();
         for node in nodes {
+            self.memory.memo.node_written(*node);
             self.txn.delete(Table::Member, rows::member_key(*node, nodes));
         }
         self.memory.evidence.delete(nodes.to_vec());
@@ -114,6 +122,7 @@ impl Graph for Batch<'_> {
     }
 
     fn sets_of(&mut self, node: NodeId, visit: &mut dyn FnMut(&[NodeId]) -> bool) -> Result<(), Error> {
+        self.trace.beyond();
         let range = KeyRange::prefix(&rows::number_key(node.0));
         self.txn.scan(Table::Member, &range, Direction::Forward, &mut |key, _| {
             visit(&rows::nodes_from(key.get(8..).unwrap_or_default()))
@@ -122,15 +131,20 @@ impl Graph for Batch<'_> {
     }
 
     fn cluster(&mut self, profile: ProfileHandle) -> Result<Option<Arc<Cluster>>, Error> {
+        self.trace.read_cluster(profile);
         self.memory.clusters.get(self.txn.as_ref(), &profile)
     }
 
     fn put_cluster(&mut self, profile: ProfileHandle, cluster: Cluster) -> Result<(), Error> {
+        self.trace.beyond();
+        self.memory.memo.cluster_written(profile);
         self.memory.clusters.put(profile, cluster);
         Ok(())
     }
 
     fn remove_cluster(&mut self, profile: ProfileHandle) -> Result<(), Error> {
+        self.trace.beyond();
+        self.memory.memo.cluster_written(profile);
         if let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &profile)? {
             self.removed.insert(profile, cluster);
         }
@@ -139,20 +153,26 @@ impl Graph for Batch<'_> {
     }
 
     fn link_at_or_before(&mut self, device: NodeId, at: &Stamp) -> Result<Option<Link>, Error> {
+        self.trace.beyond();
         link_row(self.txn.as_ref(), &links_until(device, at), Direction::Reverse)
     }
 
     fn link_after(&mut self, device: NodeId, at: &Stamp) -> Result<Option<Link>, Error> {
+        self.trace.beyond();
         link_row(self.txn.as_ref(), &links_after(device, at), Direction::Forward)
     }
 
     fn put_link(&mut self, device: NodeId, link: &Link) -> Result<(), Error> {
+        self.trace.beyond();
+        self.memory.memo.node_written(device);
         let key = rows::devlink_key(device, link.at.ts, &link.at.message_id);
         self.txn.put(Table::Devlink, key, rows::number_key(link.anchor.0));
         Ok(())
     }
 
     fn remove_link(&mut self, device: NodeId, at: &Stamp) -> Result<(), Error> {
+        self.trace.beyond();
+        self.memory.memo.node_written(device);
         self.txn.delete(Table::Devlink, rows::devlink_key(device, at.ts, &at.message_id));
         Ok(())
     }
@@ -164,44 +184,52 @@ impl Graph for Batch<'_> {
         to: Timestamp,
         visit: &mut dyn FnMut(StreamRow) -> bool,
     ) -> Result<(), Error> {
+        self.trace.beyond();
         stream_rows(self.txn.as_ref(), node, from, to, visit)
     }
 
     fn message_id(&mut self, at: EventRef) -> Result<String, Error> {
+        self.trace.beyond();
         let entry = self.read_record(at)?;
         let view = message_at(&entry.payload, at.index).map_err(|e| record_error(&entry, &e))?;
         Ok(view.map(|view| view.message_id.to_owned()).unwrap_or_default())
     }
 
     fn operation(&mut self, number: u64) -> Result<Option<Arc<Operation>>, Error> {
+        self.trace.beyond();
         let bytes = self.txn.get(Table::Decision, &operation_key(number))?;
         bytes.map(|bytes| rows::decode::<Operation>("op", &bytes).map(Arc::new)).transpose()
     }
 
     fn put_operation(&mut self, operation: Operation) -> Result<(), Error> {
+        self.trace.beyond();
         self.txn.put(Table::Decision, operation_key(operation.number), rows::encode(&operation)?);
         Ok(())
     }
 
     fn next_node(&mut self) -> NodeId {
+        self.trace.beyond();
         let node = NodeId(self.memory.counters.next_node);
         self.memory.counters.next_node += 1;
         node
     }
 
     fn next_set(&mut self) -> SetId {
+        self.trace.beyond();
         let set = SetId(self.memory.counters.next_set);
         self.memory.counters.next_set += 1;
         set
     }
 
     fn next_profile(&mut self) -> ProfileHandle {
+        self.trace.beyond();
         let profile = ProfileHandle(self.memory.counters.next_profile);
         self.memory.counters.next_profile += 1;
         profile
     }
 
     fn remember(&mut self, anchor: NodeId, record: &Node) -> Result<(), Error> {
+        self.trace.beyond();
         let id = profile_id(self.setting.secret, &record.id, record.generation);
         self.txn.put(Table::ProfileId, id.into_bytes(), rows::number_key(anchor.0));
         Ok(())

@@ -17,6 +17,7 @@ mod decision;
 mod effects;
 mod error;
 mod graph;
+mod memo;
 mod memory;
 mod message;
 mod prefetch;

@@ -5,6 +5,7 @@
 use crate::cache::{Row, Tier};
 use crate::catalogue::Compiled;
 use crate::error::Error;
+use crate::memo::Memo;
 use crate::profile::Profile;
 use crate::rows;
 use onefold_identity::graph::{Cluster, Evidence, Node};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// How far ahead timers are kept in memory: one hour.
 pub(crate) const NEAR_MS: i64 = 3_600_000;
 
-/// Decoded rows kept between batches, per table. About 1 KB a profile, 200 B for the others.
+/// Decoded rows kept between batches, per table.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSizes {
     /// Identifiers → nodes.
@@ -30,11 +31,30 @@ pub struct CacheSizes {
     pub clusters: usize,
     /// Profiles.
     pub profiles: usize,
+    /// Answers of identity, 100 B each.
+    pub answers: usize,
+}
+
+impl CacheSizes {
+    /// Sizes that come to about `bytes` together when all are full.
+    #[must_use]
+    pub const fn of(bytes: u64) -> Self {
+        let kib = (bytes >> 10) as usize;
+        // A quarter to answers, half to profiles, a quarter to what identity reads when it has no answer.
+        Self {
+            answers: kib * 256 / 100,
+            profiles: kib * 512 / 1_500,
+            idents: kib * 64 / 200,
+            nodes: kib * 64 / 400,
+            evidence: kib * 64 / 300,
+            clusters: kib * 64 / 500,
+        }
+    }
 }
 
 impl Default for CacheSizes {
     fn default() -> Self {
-        Self { idents: 300_000, nodes: 300_000, evidence: 150_000, clusters: 150_000, profiles: 150_000 }
+        Self::of(384 << 20)
     }
 }
 
@@ -121,6 +141,7 @@ pub(crate) struct Memory {
     pub(crate) evidence: Tier<Evidence>,
     pub(crate) clusters: Tier<Cluster>,
     pub(crate) profiles: Tier<Profile>,
+    pub(crate) memo: Memo,
     pub(crate) names: HashMap<(u8, String), NameId>,
     pub(crate) counters: Counters,
     pub(crate) timers: BTreeSet<(Timestamp, ProfileHandle)>,
@@ -181,6 +202,7 @@ impl Memory {
             evidence: Tier::new(sizes.evidence),
             clusters: Tier::new(sizes.clusters),
             profiles: Tier::new(sizes.profiles),
+            memo: Memo::new(sizes.answers),
             names,
             counters,
             timers: BTreeSet::new(),
@@ -198,6 +220,7 @@ impl Memory {
             evidence: Tier::new(sizes.evidence),
             clusters: Tier::new(sizes.clusters),
             profiles: Tier::new(sizes.profiles),
+            memo: Memo::new(sizes.answers),
             names: HashMap::new(),
             counters: Counters::default(),
             timers: BTreeSet::new(),

@@ -5,10 +5,11 @@
 
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
+use crate::memo::{Answer, Trace};
 use crate::profile::{Sighting, Stamp, TraitMap, TraitValue, set_trait};
 use crate::report::Happening;
 use crate::rows;
-use onefold_identity::engine::{NoOwner, Owner, observe};
+use onefold_identity::engine::{NoOwner, Observed, Owner, observe};
 use onefold_log::Entry;
 use onefold_log::record::{MessageView, messages};
 use onefold_store::Table;
@@ -45,17 +46,19 @@ impl Batch<'_> {
         self.txn.put(Table::Seen, key, rows::seen_value(at));
         self.memory.counters.folded += 1;
 
-        let compiled = self.compiled.clone();
-        let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
-        let ids = compiled.rules.usable(&raw).ids;
         let ts = view.ts.min(entry.rt);
-        if self.memory.backfill.is_some() {
-            self.catch_up_owners(&ids)?;
-        }
-        let observed = observe(&compiled.rules, self, &ids, ts, view.message_id)?;
         let late = ts < entry.rt.minus(LATE_MS);
         let cause = Cause::Event { message_id: view.message_id.to_owned(), late };
-        self.apply_changes(observed.changes, &cause)?;
+        let hash = self.ids_hash(view);
+        if let Some(known) = self.memory.memo.get(hash, ts) {
+            let name = self.name(view.message_type, view.name);
+            let key = rows::stream_key(known.stream, ts, at);
+            self.txn.put(Table::Stream, key, rows::stream_value(name, known.set));
+            self.note_folded(view, ts, Some(known.owner));
+            self.catch_up(known.owner)?;
+            return self.own(known.owner, at, view, ts, cause);
+        }
+        let observed = self.identify(hash, view, ts, &cause)?;
         let Some(stream) = observed.stream else {
             self.memory.counters.no_usable_id += 1;
             self.note_folded(view, ts, None);
@@ -77,6 +80,36 @@ impl Batch<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Asks identity whose the message is, carries out what it decides, and keeps an answer that will stay.
+    fn identify(
+        &mut self,
+        hash: u128,
+        view: &MessageView<'_>,
+        ts: Timestamp,
+        cause: &Cause,
+    ) -> Result<Observed, Error> {
+        let rules = self.compiled.clone();
+        let rules = &rules.rules;
+        let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
+        let ids = rules.usable(&raw).ids;
+        if self.memory.backfill.is_some() {
+            self.catch_up_owners(&ids)?;
+        }
+        self.trace = Trace::default();
+        let mut observed = observe(rules, self, &ids, ts, view.message_id)?;
+        let changes = std::mem::take(&mut observed.changes);
+        // A type whose last sighting counts is news each time.
+        let stays = changes.transitions.is_empty()
+            && changes.rebuild.is_empty()
+            && !ids.iter().any(|id| rules.rule(&id.id_type).last_wins);
+        if let (true, Some(stream), Owner::Profile(owner)) = (stays, observed.stream, &observed.owner) {
+            let answer = Answer { stream, set: observed.set, owner: *owner };
+            self.memory.memo.keep(hash, ts, answer, &self.trace);
+        }
+        self.apply_changes(changes, cause)?;
+        Ok(observed)
     }
 
     fn note_folded(&mut self, view: &MessageView<'_>, ts: Timestamp, profile: Option<ProfileHandle>) {

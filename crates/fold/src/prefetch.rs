@@ -10,12 +10,17 @@ impl Batch<'_> {
     /// Reads identifiers, nodes, clusters and profiles of the messages in `entries`. What it misses is read when needed.
     pub(crate) fn prefetch(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let mut idents = Vec::new();
+        let mut handles = Vec::new();
         for entry in entries {
             if !matches!(kind(&entry.payload), Ok(Kind::Messages)) {
                 continue;
             }
             for view in messages(&entry.payload).map_err(|e| record_error(entry, &e))? {
                 let Some(view) = view.map_err(|e| record_error(entry, &e))? else { continue };
+                if let Some(known) = self.memory.memo.get(self.ids_hash(&view), view.ts.min(entry.rt)) {
+                    handles.push(known.owner);
+                    continue;
+                }
                 for (id_type, raw) in view.ids() {
                     if let Ok(id) = self.compiled.rules.normalise(id_type, raw) {
                         idents.push((id.id_type, id.value));
@@ -32,13 +37,14 @@ impl Batch<'_> {
             nodes.extend(self.memory.idents.get(store, id)?.map(|ident| ident.0));
         }
         self.memory.nodes.prefetch(store, nodes.iter().copied())?;
-        let mut handles = Vec::with_capacity(nodes.len());
+        let mut clusters = Vec::with_capacity(nodes.len());
         for node in &nodes {
-            handles.extend(self.memory.nodes.get(store, node)?.map(|node| node.cluster));
+            clusters.extend(self.memory.nodes.get(store, node)?.map(|node| node.cluster));
         }
-        handles.sort_unstable();
-        handles.dedup();
-        self.memory.clusters.prefetch(store, handles.iter().copied())?;
+        clusters.sort_unstable();
+        clusters.dedup();
+        self.memory.clusters.prefetch(store, clusters.iter().copied())?;
+        handles.append(&mut clusters);
         self.memory.profiles.prefetch(store, handles.iter().copied())
     }
 }

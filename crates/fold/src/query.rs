@@ -89,7 +89,8 @@ impl Reader {
     /// What `read` ran into.
     pub fn with<T>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<T, Error>) -> Result<T, Error> {
         let compiled = self.handle.catalogue();
-        let sizes = CacheSizes { idents: 64, nodes: 256, evidence: 64, clusters: 16, profiles: 16 };
+        let sizes =
+            CacheSizes { idents: 64, nodes: 256, evidence: 64, clusters: 16, profiles: 16, answers: 0 };
         let mut memory = Memory::bare(compiled.clone(), sizes);
         let setting = Setting {
             log: self.log.as_ref(),

@@ -1,7 +1,7 @@
 //! The end of an instant: each profile it touched is looked at once, and only the net change goes out (B10).
 
 use crate::batch::Batch;
-use crate::effects::{Transition, Who};
+use crate::effects::Transition;
 use crate::error::Error;
 use crate::message::visible;
 use crate::profile::Profile;
@@ -37,11 +37,12 @@ impl Batch<'_> {
             }
         }
         let cause = touch.cause.take().unwrap_or(Cause::Time);
-        let Some(who) = self.who(handle)? else {
-            return self.forget(handle, profile, &cause, None);
-        };
-        if !profile.is_person() {
-            return self.forget(handle, profile, &cause, Some(&who));
+        self.named = None;
+        // A message's owner is there; only what this step removed, or a rebuild was asked for, may not be.
+        let gone = (touch.rebuild || self.removed.contains_key(&handle))
+            && self.memory.clusters.get(self.txn.as_ref(), &handle)?.is_none();
+        if gone || !profile.is_person() {
+            return self.forget(handle, profile, &cause, gone);
         }
         let compiled = self.compiled.clone();
         let flips = compiled.plan.settle(
@@ -50,7 +51,7 @@ impl Batch<'_> {
             &PlainTraits(&profile.traits),
             self.now,
         );
-        self.send_flips(handle, &mut profile, &who, flips, &cause)?;
+        self.send_flips(handle, &mut profile, flips, &cause)?;
         for (key, before) in std::mem::take(&mut touch.traits_before) {
             let after = visible(&profile.traits, &key);
             if after != before {
@@ -58,14 +59,14 @@ impl Batch<'_> {
                 let change = Change::TraitChanged { key, value };
                 let transition =
                     Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
-                self.emit(&mut profile, &who, &transition)?;
+                self.emit(&mut profile, None, &transition)?;
             }
         }
         for (destination, at, message_id) in touch.forwards {
             let cause = Cause::Event { message_id, late: false };
             let transition =
                 Transition { profile: handle, effective: self.now, change: Change::Event { at }, cause };
-            self.forward(&mut profile, &who, destination, at, &transition)?;
+            self.forward(&mut profile, destination, at, &transition)?;
         }
         self.rearm(handle, &mut profile)?;
         self.memory.profiles.put(handle, profile);
@@ -77,7 +78,6 @@ impl Batch<'_> {
         &mut self,
         handle: ProfileHandle,
         profile: &mut Profile,
-        who: &Who,
         flips: Vec<Flip>,
         cause: &Cause,
     ) -> Result<(), Error> {
@@ -104,7 +104,7 @@ impl Batch<'_> {
                 cause.clone()
             };
             let transition = Transition { profile: handle, effective, change, cause };
-            self.emit(profile, who, &transition)?;
+            self.emit(profile, None, &transition)?;
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Batch<'_> {
         handle: ProfileHandle,
         mut profile: Profile,
         cause: &Cause,
-        who: Option<&Who>,
+        gone: bool,
     ) -> Result<(), Error> {
         let members: Vec<AudienceId> = profile.state.members().to_vec();
         if let Some(due) = profile.armed.take() {
@@ -133,11 +133,12 @@ impl Batch<'_> {
         }
         for audience in members {
             self.count_member(audience, handle, -1);
-            if let Some(who) = who {
+            // Who is gone has no name to say it by; what it merged into has said so.
+            if !gone {
                 let change = Change::Exited { audience };
                 let transition =
                     Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
-                self.emit(&mut profile, who, &transition)?;
+                self.emit(&mut profile, None, &transition)?;
             }
         }
         self.memory.profiles.delete(handle);

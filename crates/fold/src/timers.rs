@@ -42,11 +42,8 @@ impl Batch<'_> {
         let Some(mut profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? else { return Ok(()) };
         let compiled = self.compiled.clone();
         let flips = compiled.plan.run_timers(&mut profile.state, &PlainTraits(&profile.traits), due.plus(1));
-        if !flips.is_empty()
-            && let Some(who) = self.who(handle)?
-        {
-            self.send_flips(handle, &mut profile, &who, flips, &Cause::Time)?;
-        }
+        self.named = None;
+        self.send_flips(handle, &mut profile, flips, &Cause::Time)?;
         self.rearm(handle, &mut profile)?;
         self.memory.profiles.put(handle, profile);
         Ok(())

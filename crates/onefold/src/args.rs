@@ -47,8 +47,8 @@ pub(crate) struct Serve {
     /// Believe X-Forwarded-For: only behind a proxy of your own
     #[arg(long, env = "ONEFOLD_TRUST_PROXY")]
     pub(crate) trust_proxy: bool,
-    /// Memory for the state's cache, in MiB
-    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 192)]
+    /// Memory for all caches of the state together, in MiB
+    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 576)]
     pub(crate) cache_mib: u64,
     /// `text` for people, `json` for programs; logs go to stderr
     #[arg(long, env = "ONEFOLD_LOG_FORMAT", default_value = "text")]

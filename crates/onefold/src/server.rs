@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use onefold_admin::{Access, Admin, Live, LiveObserver, Parts};
 use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
-use onefold_fold::{Handle, Options, Worker};
+use onefold_fold::{CacheSizes, Handle, Options, Worker};
 use onefold_ingest::{ClientBundle, Ingest, IngestOptions, Limits, ServeOptions};
 use onefold_log::{FileLog, FileLogOptions, SharedLog, SystemClock};
 use onefold_store::{FjallOptions, FjallStore, Store};
@@ -47,7 +47,9 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let log = FileLog::open(FileLogOptions::new(data.join("log")))
         .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
-    let fjall = FjallOptions { cache_bytes: serve.cache_mib << 20, ..FjallOptions::default() };
+    // A third to the store's blocks, the rest to decoded rows: a row found there costs a tenth of one in a block.
+    let cache = serve.cache_mib << 20;
+    let fjall = FjallOptions { cache_bytes: cache / 3, ..FjallOptions::default() };
     let store = FjallStore::open(&data.join("state"), &fjall)
         .map_err(|e| failed("the state cannot be opened")(&e))?;
     let store: Arc<dyn Store> = Arc::new(store);
@@ -57,7 +59,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         .map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
     let secret =
         secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
-    let worker = Worker::open(log.clone(), store.clone(), Options { secret, ..Options::default() })
+    let worker = Worker::open(log.clone(), store.clone(), Options { secret, caches: CacheSizes::of(cache / 3 * 2), ..Options::default() })
         .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();
 

@@ -1,0 +1,194 @@
+//! What identity said of identifiers that were seen together before, so that it is not asked again.
+//!
+//! The usual event names identifiers that are known together, and identity reads some rows for it and writes none. As
+//! long as none of those rows is written, it will say the same of every later event with the same identifiers. So its
+//! answer is kept with the versions of the rows it was read from.
+//!
+//! **MEMO-1:** an answer is given only if no row that it depends on was written since it was found, and only to an
+//! event later than the one that it was found for: what identity reads of time (first sightings, the newest login)
+//! holds from some instant on. An answer that depended on more than that is not kept.
+
+use onefold_types::{NodeId, ProfileHandle, SetId, Timestamp};
+
+/// Row versions, shared by the rows that fall on the same one: a needless miss is harmless. 4 MiB.
+const VERSIONS: usize = 1 << 20;
+
+/// Rows that an answer may depend on; one that depends on more is not kept.
+const ROWS_MAX: usize = 6;
+
+/// Whose an event with these identifiers is, and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) stream: NodeId,
+    pub(crate) set: SetId,
+    pub(crate) owner: ProfileHandle,
+}
+
+#[derive(Clone)]
+struct Known {
+    answer: Answer,
+    /// For events after this instant.
+    after: Timestamp,
+    rows: [u32; ROWS_MAX],
+    /// The sum of the rows' versions. They only grow, so an equal sum is equal versions.
+    versions: u32,
+}
+
+/// What identity read and wrote for one event.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trace {
+    rows: [u32; ROWS_MAX],
+    count: usize,
+    /// It wrote, or read what has no version.
+    more: bool,
+}
+
+impl Trace {
+    fn read(&mut self, row: u32) {
+        if self.rows.get(..self.count).is_some_and(|rows| rows.contains(&row)) {
+            return;
+        }
+        match self.rows.get_mut(self.count) {
+            Some(slot) => {
+                *slot = row;
+                self.count += 1;
+            }
+            None => self.more = true,
+        }
+    }
+
+    pub(crate) fn read_node(&mut self, node: NodeId) {
+        self.read(node_row(node));
+    }
+
+    pub(crate) fn read_cluster(&mut self, profile: ProfileHandle) {
+        self.read(cluster_row(profile));
+    }
+
+    /// Something was written, or read that no version stands for.
+    pub(crate) fn beyond(&mut self) {
+        self.more = true;
+    }
+}
+
+fn spread(number: u64) -> u32 {
+    // Fibonacci hashing; the upper bits are the well mixed ones.
+    u32::try_from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - VERSIONS.trailing_zeros())).unwrap_or(0)
+}
+
+fn node_row(node: NodeId) -> u32 {
+    spread(node.0 << 1)
+}
+
+fn cluster_row(profile: ProfileHandle) -> u32 {
+    spread(profile.0 << 1 | 1)
+}
+
+/// See the module.
+pub(crate) struct Memo {
+    known: quick_cache::unsync::Cache<u128, Known>,
+    versions: Vec<u32>,
+}
+
+impl Memo {
+    /// A memo of about `answers`, 100 bytes each.
+    pub(crate) fn new(answers: usize) -> Self {
+        Self { known: quick_cache::unsync::Cache::new(answers), versions: vec![0; VERSIONS] }
+    }
+
+    fn sum(&self, rows: &[u32; ROWS_MAX]) -> u32 {
+        let version = |row: &u32| self.versions.get(*row as usize).copied().unwrap_or_default();
+        rows.iter().map(version).fold(0, u32::wrapping_add)
+    }
+
+    /// The answer for an event at `ts` whose identifiers, as they were sent, hash to `key`.
+    pub(crate) fn get(&self, key: u128, ts: Timestamp) -> Option<Answer> {
+        let known = self.known.get(&key)?;
+        (ts > known.after && known.versions == self.sum(&known.rows)).then_some(known.answer)
+    }
+
+    /// Keeps what identity said of an event at `ts`, if nothing else decided it than `trace` has.
+    pub(crate) fn keep(&mut self, key: u128, ts: Timestamp, answer: Answer, trace: &Trace) {
+        if trace.more {
+            return;
+        }
+        // Unused places repeat the first row; the sum takes them in on both sides.
+        let mut rows = [trace.rows[0]; ROWS_MAX];
+        for (slot, row) in rows.iter_mut().zip(&trace.rows[..trace.count]) {
+            *slot = *row;
+        }
+        let versions = self.sum(&rows);
+        self.known.insert(key, Known { answer, after: ts, rows, versions });
+    }
+
+    fn written(&mut self, row: u32) {
+        if let Some(version) = self.versions.get_mut(row as usize) {
+            *version = version.wrapping_add(1);
+        }
+    }
+
+    /// A row of `node` was written: its record, a set that holds it, or a login.
+    pub(crate) fn node_written(&mut self, node: NodeId) {
+        self.written(node_row(node));
+    }
+
+    /// A cluster was written.
+    pub(crate) fn cluster_written(&mut self, profile: ProfileHandle) {
+        self.written(cluster_row(profile));
+    }
+
+    /// Rules changed: everything may be otherwise.
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: Answer = Answer { stream: NodeId(1), set: SetId(2), owner: ProfileHandle(3) };
+
+    fn memo() -> Memo {
+        let mut memo = Memo::new(100);
+        let mut trace = Trace::default();
+        trace.read_node(NodeId(1));
+        trace.read_cluster(ProfileHandle(3));
+        memo.keep(7, Timestamp(50), ANSWER, &trace);
+        memo
+    }
+
+    #[test]
+    fn an_answer_is_for_later_events_until_a_row_is_written() {
+        let mut memo = memo();
+        assert_eq!(memo.get(7, Timestamp(51)), Some(ANSWER));
+        assert_eq!(memo.get(7, Timestamp(50)), None);
+        assert_eq!(memo.get(8, Timestamp(51)), None);
+        memo.node_written(NodeId(2));
+        assert_eq!(memo.get(7, Timestamp(51)), Some(ANSWER));
+        memo.node_written(NodeId(1));
+        assert_eq!(memo.get(7, Timestamp(51)), None);
+    }
+
+    #[test]
+    fn a_cluster_is_not_the_node_of_the_same_number() {
+        let mut memo = memo();
+        memo.node_written(NodeId(3));
+        memo.cluster_written(ProfileHandle(1));
+        assert_eq!(memo.get(7, Timestamp(51)), Some(ANSWER));
+        memo.cluster_written(ProfileHandle(3));
+        assert_eq!(memo.get(7, Timestamp(51)), None);
+    }
+
+    #[test]
+    fn what_depends_on_more_is_not_kept() {
+        let mut memo = Memo::new(100);
+        let mut trace = Trace::default();
+        (0..7).for_each(|node| trace.read_node(NodeId(node * 1000)));
+        memo.keep(7, Timestamp(0), ANSWER, &trace);
+        let mut wrote = Trace::default();
+        wrote.beyond();
+        memo.keep(8, Timestamp(0), ANSWER, &wrote);
+        assert_eq!((memo.get(7, Timestamp(1)), memo.get(8, Timestamp(1))), (None, None));
+    }
+}
