@@ -104,6 +104,11 @@ pub(crate) fn identify(user: u64, at: &str) -> String {
     )
 }
 
+/// A user's first track event, with the user id and the device that later ones have.
+pub(crate) fn first_track(user: u64, at: &str) -> String {
+    track((1 << 42) + user, user, &format!("Event {}", user % 10), at, "")
+}
+
 /// The body of a batch call.
 pub(crate) fn batch(events: impl Iterator<Item = String>) -> Vec<u8> {
     let mut body = String::with_capacity(110 << 10);

@@ -1,6 +1,8 @@
 //! Events per second through the whole fold: with a million known profiles, after a kill, and with a cold state.
 
-use crate::events::{WRITE_KEY, batch, hundred_audiences, identify, iso, now_ms, scatter, track, workspace};
+use crate::events::{
+    WRITE_KEY, batch, first_track, hundred_audiences, identify, iso, now_ms, scatter, track, workspace,
+};
 use crate::http::{Connection, closed, post};
 use crate::server::{Place, Server};
 use crate::table::Table;
@@ -12,13 +14,13 @@ use std::time::{Duration, Instant};
 /// What may wait to be folded: enough that the fold never waits, little enough that nothing else grows.
 const BACKLOG_BYTES: u64 = 64 << 20;
 
-/// Makes `profiles` people known, and waits until they are folded.
+/// Makes `profiles` people known, two events each, and waits until they are folded.
 pub(crate) async fn preload(server: &Server, profiles: u64) -> Outcome<()> {
     let at = iso(now_ms());
     closed(&server.address, 4, move |i| {
-        let users = i * 500..((i + 1) * 500).min(profiles);
+        let users = i * 200..((i + 1) * 200).min(profiles);
         (!users.is_empty()).then(|| {
-            let body = batch(users.map(|user| identify(user, &at)));
+            let body = batch(users.flat_map(|user| [identify(user, &at), first_track(user, &at)]));
             post("/v1/batch", WRITE_KEY, &body)
         })
     })
@@ -121,14 +123,14 @@ pub(crate) async fn throughput(
         &format!("{:.0} profiles/s", profiles as f64 / took.as_secs_f64()),
         &server.peak(),
         &format!(
-            "{profiles} identify calls with user id, device and e-mail; {} bytes of log, {} of state a profile",
+            "{profiles} times an identify call with user id, device and e-mail, and a track event; {} bytes of log, {} of state a profile",
             log / profiles,
             state / profiles
         ),
     );
     if fold {
         let saturated = saturate(&server, args.load(), 1 << 40, anyone(profiles)).await?;
-        let events = server.folded().await? - profiles;
+        let events = server.folded().await? - 2 * profiles;
         let grown = server.metric("onefold_log_bytes").await?.saturating_sub(log);
         let state_grown = server.metric("onefold_store_bytes").await?.saturating_sub(state);
         table.row(

@@ -30,6 +30,7 @@ pub mod rows;
 mod settle;
 mod timers;
 mod touch;
+mod traits;
 mod view;
 pub mod worker;
 

@@ -65,6 +65,11 @@ impl Trace {
         self.read(cluster_row(profile));
     }
 
+    /// Whether something was written, or read that no version stands for.
+    pub(crate) const fn is_beyond(&self) -> bool {
+        self.more
+    }
+
     /// Something was written, or read that no version stands for.
     pub(crate) fn beyond(&mut self) {
         self.more = true;

@@ -99,16 +99,21 @@ impl Batch<'_> {
         }
         self.trace = Trace::default();
         let mut observed = observe(rules, self, &ids, ts, view.message_id)?;
-        let changes = std::mem::take(&mut observed.changes);
+        self.apply_changes(std::mem::take(&mut observed.changes), cause)?;
         // A type whose last sighting counts is news each time.
-        let stays = changes.transitions.is_empty()
-            && changes.rebuild.is_empty()
-            && !ids.iter().any(|id| rules.rule(&id.id_type).last_wins);
-        if let (true, Some(stream), Owner::Profile(owner)) = (stays, observed.stream, &observed.owner) {
+        if ids.iter().any(|id| rules.rule(&id.id_type).last_wins) {
+            return Ok(observed);
+        }
+        if self.trace.is_beyond() {
+            // What was news is known now: asked again, identity only reads, and the next event has its answer.
+            self.trace = Trace::default();
+            observed = observe(rules, self, &ids, ts, view.message_id)?;
+            self.apply_changes(std::mem::take(&mut observed.changes), cause)?;
+        }
+        if let (Some(stream), Owner::Profile(owner)) = (observed.stream, &observed.owner) {
             let answer = Answer { stream, set: observed.set, owner: *owner };
             self.memory.memo.keep(hash, ts, answer, &self.trace);
         }
-        self.apply_changes(changes, cause)?;
         Ok(observed)
     }
 
@@ -203,7 +208,7 @@ impl Batch<'_> {
                 for (key, json) in traits_of(view.body) {
                     let before = visible(&profile.traits, &key);
                     let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
-                    if set_trait(&mut profile.traits, &key, value) {
+                    if profile.traits.set(&key, value) {
                         compiled.plan.trait_changed(&key, &mut touch.primitives);
                         touch.traits_before.entry(key).or_insert(before);
                     }

@@ -3,6 +3,7 @@
 //! **PROFILE-1:** the content is a function of the set of events the profile owns and the engine time, not of their
 //! order of arrival: traits win by (event time, message id), counters add, first and last are minima and maxima.
 
+use crate::traits::Traits;
 use onefold_types::{ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,7 +69,7 @@ pub struct Profile {
     /// Its last event.
     pub last: Option<Sighting>,
     /// Plain traits.
-    pub traits: TraitMap,
+    pub traits: Traits,
     /// Accounts it belongs to, with the earliest sign of it.
     pub accounts: BTreeMap<String, Timestamp>,
     /// Audience state, encoded by the audience crate.
@@ -115,9 +116,7 @@ impl Profile {
                 self.last = Some(sighting);
             }
         }
-        for (key, value) in std::mem::take(&mut other.traits) {
-            set_trait(&mut self.traits, &key, value);
-        }
+        self.traits.absorb(std::mem::take(&mut other.traits));
         for (account, since) in std::mem::take(&mut other.accounts) {
             let known = self.accounts.entry(account).or_insert(since);
             *known = (*known).min(since);

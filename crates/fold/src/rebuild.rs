@@ -7,7 +7,7 @@ use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::graph::stream_rows;
 use crate::message::traits_of;
-use crate::profile::{Profile, Sighting, Stamp, TraitValue, set_trait};
+use crate::profile::{Profile, Sighting, Stamp, TraitValue};
 use crate::touch::Touch;
 use onefold_audience::NewPrimitives;
 use onefold_identity::engine::{Range, owned_ranges};
@@ -119,7 +119,7 @@ impl Batch<'_> {
                         for (key, json) in traits_of(view.body) {
                             let value =
                                 TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
-                            set_trait(&mut profile.traits, &key, value);
+                            profile.traits.set(&key, value);
                         }
                     }
                     MessageType::Group => {
