@@ -14,7 +14,32 @@ const VERSION: u8 = 1;
 
 /// Encodes a row's value.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    postcard::to_extend(value, vec![VERSION]).map_err(Error::Encode)
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(VERSION);
+    let mut bytes = postcard::serialize_with_flavor(value, Bytes(bytes)).map_err(Error::Encode)?;
+    bytes.shrink_to_fit();
+    Ok(bytes)
+}
+
+/// postcard's own growing flavours push strings byte by byte, or cannot start behind a version byte.
+struct Bytes(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Bytes {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// Decodes a row's value; `what` names the table in the error.

@@ -14,8 +14,8 @@ use std::sync::OnceLock;
 /// Traits by key; reads as a [`TraitMap`].
 #[derive(Default)]
 pub struct Traits {
-    /// The encoded map, while it is unchanged.
-    bytes: Option<Box<[u8]>>,
+    /// The encoded map, once it was encoded or if it was not decoded yet.
+    bytes: OnceLock<Box<[u8]>>,
     map: OnceLock<TraitMap>,
 }
 
@@ -51,7 +51,7 @@ impl Deref for Traits {
     type Target = TraitMap;
 
     fn deref(&self) -> &TraitMap {
-        self.map.get_or_init(|| match &self.bytes {
+        self.map.get_or_init(|| match self.bytes.get() {
             // `deserialize` has walked over these bytes in the same shape, so they decode.
             Some(bytes) => postcard::from_bytes(bytes).unwrap_or_default(),
             None => TraitMap::new(),
@@ -61,9 +61,9 @@ impl Deref for Traits {
 
 impl Clone for Traits {
     fn clone(&self) -> Self {
-        match &self.bytes {
-            Some(bytes) => Self { bytes: Some(bytes.clone()), map: OnceLock::new() },
-            None => Self { bytes: None, map: self.map.clone() },
+        match self.bytes.get() {
+            Some(_) => Self { bytes: self.bytes.clone(), map: OnceLock::new() },
+            None => Self { bytes: OnceLock::new(), map: self.map.clone() },
         }
     }
 }
@@ -82,10 +82,12 @@ impl fmt::Debug for Traits {
 
 impl Serialize for Traits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.bytes {
-            Some(bytes) => serializer.serialize_bytes(bytes),
-            None => serializer.serialize_bytes(&postcard::to_allocvec(&**self).map_err(S::Error::custom)?),
+        if self.bytes.get().is_none() {
+            let bytes = postcard::to_allocvec(&**self).map_err(S::Error::custom)?;
+            // Nobody else sets it: a profile is written by the one thread that folds.
+            let _ = self.bytes.set(bytes.into());
         }
+        serializer.serialize_bytes(self.bytes.get().map_or(&[0], |bytes| bytes))
     }
 }
 
@@ -93,7 +95,7 @@ impl<'de> Deserialize<'de> for Traits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = <&[u8]>::deserialize(deserializer)?;
         postcard::from_bytes::<Walk>(bytes).map_err(D::Error::custom)?;
-        Ok(Self { bytes: Some(bytes.into()), map: OnceLock::new() })
+        Ok(Self { bytes: OnceLock::from(Box::from(bytes)), map: OnceLock::new() })
     }
 }
 

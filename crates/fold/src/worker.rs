@@ -272,6 +272,20 @@ impl Worker {
     }
 
     fn work(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let syncing = Arc::new(Syncing::default());
+        let thread = {
+            let (syncing, store, handle) = (syncing.clone(), self.store.clone(), self.handle.clone());
+            std::thread::spawn(move || syncing.run(store.as_ref(), &handle))
+        };
+        let outcome = self.work_until_stopped(observer, &syncing);
+        syncing.ask(None);
+        // Its error, if any, has poisoned the store and comes up in the sync below.
+        drop(thread.join());
+        outcome?;
+        self.sync()
+    }
+
+    fn work_until_stopped(&mut self, observer: &mut dyn Observer, syncing: &Syncing) -> Result<(), Error> {
         let mut dirty = false;
         while !self.handle.inner.stop.load(Ordering::Acquire) {
             let (step, report) = self.step()?;
@@ -287,10 +301,57 @@ impl Worker {
                 }
             }
             if dirty && self.last_sync.is_none_or(|last| last.elapsed() >= self.options.sync_every) {
-                self.sync()?;
+                syncing.ask(Some(self.progress.position));
+                self.last_sync = Some(Instant::now());
                 dirty = false;
             }
         }
-        self.sync()
+        Ok(())
+    }
+}
+
+/// Syncs the store on a thread of its own: the fold goes on while the disk works.
+#[derive(Default)]
+struct Syncing {
+    wanted: Mutex<Wanted>,
+    asked: Condvar,
+}
+
+#[derive(Default)]
+struct Wanted {
+    position: Option<Position>,
+    stop: bool,
+}
+
+impl Syncing {
+    /// Asks for a sync of what is committed up to `position`; `None` ends the thread.
+    fn ask(&self, position: Option<Position>) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.stop |= position.is_none();
+        wanted.position = position.or(wanted.position);
+        self.asked.notify_all();
+    }
+
+    fn run(&self, store: &dyn Store, handle: &Handle) {
+        loop {
+            let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let position = loop {
+                if wanted.stop {
+                    return;
+                }
+                match wanted.position.take() {
+                    Some(position) => break position,
+                    None => wanted = self.asked.wait(wanted).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(wanted);
+            if let Err(error) = store.sync() {
+                // The store is poisoned now, so the fold's next commit fails and says why.
+                tracing::error!(%error, "the state could not be synced");
+                return;
+            }
+            let mut status = handle.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
+            status.synced = status.synced.max(position);
+        }
     }
 }

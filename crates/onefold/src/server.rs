@@ -59,8 +59,12 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         .map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
     let secret =
         secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
-    let worker = Worker::open(log.clone(), store.clone(), Options { secret, caches: CacheSizes::of(cache / 3 * 2), ..Options::default() })
-        .map_err(|e| failed("the fold cannot be started")(&e))?;
+    let worker = Worker::open(
+        log.clone(),
+        store.clone(),
+        Options { secret, caches: CacheSizes::of(cache / 3 * 2), ..Options::default() },
+    )
+    .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();
 
     let delivery = Arc::new(Delivery::new(

@@ -25,6 +25,7 @@ mod progress;
 #[doc(hidden)]
 pub mod suite;
 mod table;
+mod write_behind;
 
 pub use error::Error;
 pub use fjall_store::{FjallOptions, FjallStore};
@@ -142,7 +143,8 @@ pub trait Txn: Read {
     /// Makes all writes visible together. `Ok` says nothing about a power cut: see [`Store::sync`].
     ///
     /// # Errors
-    /// [`Error::Fenced`], [`Error::Conflict`], or the engine failed; then nothing was written.
+    /// [`Error::Fenced`], [`Error::Conflict`], or the engine failed; then nothing was written. An engine may take a commit
+    /// after this returns: if it fails then, the store is poisoned and nothing later commits either.
     fn commit(self: Box<Self>) -> Result<(), Error>;
 }
 

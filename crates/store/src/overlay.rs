@@ -3,6 +3,13 @@
 use crate::{Bytes, Direction, KeyRange, Table};
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
+
+/// A range as the standard library's maps and the engine take it.
+pub(crate) fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.to.as_slice()) };
+    (Bound::Included(range.from.as_slice()), upper)
+}
 
 type Rows = BTreeMap<Bytes, Option<Bytes>>;
 
@@ -19,10 +26,35 @@ impl Overlay {
         self.0.get(table as usize).and_then(|rows| rows.get(key))
     }
 
+    pub(crate) fn is_empty(&self, table: Table) -> bool {
+        self.0.get(table as usize).is_none_or(BTreeMap::is_empty)
+    }
+
     pub(crate) fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         if let Some(rows) = self.0.get_mut(table as usize) {
             rows.insert(key, value);
         }
+    }
+
+    /// Every write, table by table, in order of key, without giving them up.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (Table, &Bytes, Option<&Bytes>)> {
+        Table::ALL
+            .iter()
+            .copied()
+            .zip(&self.0)
+            .flat_map(|(table, rows)| rows.iter().map(move |(key, value)| (table, key, value.as_ref())))
+    }
+
+    /// This overlay's writes in a range over those of `older` ones, oldest first, as one overlay.
+    pub(crate) fn over(&self, older: &[Arc<Self>], table: Table, range: &KeyRange) -> Self {
+        let mut merged = Self::new();
+        for overlay in older.iter().map(Arc::as_ref).chain([self]) {
+            let Some(rows) = overlay.0.get(table as usize) else { continue };
+            for (key, value) in rows.range::<[u8], _>(bounds(range)) {
+                merged.set(table, key.clone(), value.clone());
+            }
+        }
+        merged
     }
 
     /// Every write, table by table, in order of key.
@@ -47,8 +79,7 @@ impl Overlay {
         if !range.to.is_empty() && range.from >= range.to {
             return Ok(());
         }
-        let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.to.as_slice()) };
-        let own = rows.range::<[u8], _>((Bound::Included(range.from.as_slice()), upper));
+        let own = rows.range::<[u8], _>(bounds(range));
         let mut own: Box<dyn Iterator<Item = (&Bytes, &Option<Bytes>)>> = match direction {
             Direction::Forward => Box::new(own),
             Direction::Reverse => Box::new(own.rev()),

@@ -1,0 +1,114 @@
+//! Commits that are visible at once and reach the engine a moment later, in order, on a thread of their own.
+//!
+//! A commit without a sync promises visibility, not durability (STORE-6), so the caller need not wait for the engine:
+//! the writes stand in a queue that every read looks through first. The queue is short; a full one makes commits wait.
+//!
+//! - **BEHIND-1:** what is in the queue is newer than what the engine has, and later entries are newer than earlier ones.
+//! - **BEHIND-2:** an entry leaves the queue after the engine has it, so a read finds it in one of the two.
+
+use crate::overlay::Overlay;
+use arc_swap::ArcSwap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Commits under way: the one that the engine takes, and two for it to go on with.
+const QUEUE_MAX: usize = 3;
+
+/// Committed transactions that the engine does not have yet, oldest first.
+pub(crate) type Waiting = Arc<Vec<Arc<Overlay>>>;
+
+/// See the module.
+pub(crate) struct WriteBehind {
+    /// What reads look through; changed only under `queue`'s lock.
+    waiting: ArcSwap<Vec<Arc<Overlay>>>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Arc<Overlay>>,
+    /// No more will come.
+    closed: bool,
+    /// The engine failed: what waits will never reach it.
+    failed: bool,
+}
+
+impl WriteBehind {
+    pub(crate) fn new() -> Self {
+        Self { waiting: ArcSwap::from_pointee(Vec::new()), queue: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `read` with what waits now; for a read that is over at once.
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&[Arc<Overlay>]) -> T) -> T {
+        read(&self.waiting.load())
+    }
+
+    /// What waits and what `engine` gives, as of one instant.
+    pub(crate) fn together<T>(&self, engine: impl FnOnce() -> T) -> (Waiting, T) {
+        let _still = self.lock();
+        (self.waiting.load_full(), engine())
+    }
+
+    /// Queues a commit, when there is room.
+    pub(crate) fn push(&self, overlay: Overlay) {
+        let mut queue = self.lock();
+        while queue.entries.len() >= QUEUE_MAX && !queue.failed {
+            queue = self.wait(queue);
+        }
+        queue.entries.push_back(Arc::new(overlay));
+        self.publish(&queue);
+    }
+
+    fn publish(&self, queue: &Queue) {
+        self.waiting.store(Arc::new(queue.entries.iter().cloned().collect()));
+        self.changed.notify_all();
+    }
+
+    /// Blocks until the engine has everything queued before the call, or failed.
+    pub(crate) fn drain(&self) {
+        let mut queue = self.lock();
+        // Only the writer of one partition pushes, so waiting for an empty queue ends.
+        while !queue.entries.is_empty() && !queue.failed {
+            queue = self.wait(queue);
+        }
+    }
+
+    /// Hands entry after entry to `write` until the queue is closed and empty, or `write` failed.
+    pub(crate) fn run(&self, mut write: impl FnMut(&Overlay) -> bool) {
+        loop {
+            let mut queue = self.lock();
+            let entry = loop {
+                match queue.entries.front() {
+                    Some(entry) => break entry.clone(),
+                    None if queue.closed => return,
+                    None => queue = self.wait(queue),
+                }
+            };
+            drop(queue);
+            let written = write(&entry);
+            let mut queue = self.lock();
+            if !written {
+                queue.failed = true;
+                self.changed.notify_all();
+                return;
+            }
+            queue.entries.pop_front();
+            self.publish(&queue);
+        }
+    }
+
+    /// No more will come.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
