@@ -24,7 +24,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
     if let Some(reason) = status.failed {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("the fold stopped: {reason}\n")).into_response();
     }
-    if admin.0.reader.handle().catalogue().catalogue.version.0 == 0 {
+    if !(admin.0.accepting)() {
         return (StatusCode::SERVICE_UNAVAILABLE, "no workspace is loaded yet\n").into_response();
     }
     "ready\n".into_response()

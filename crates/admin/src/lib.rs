@@ -21,7 +21,6 @@ use axum::Router;
 use axum::middleware;
 use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
-use onefold_ingest_metrics::MetricsSource;
 use onefold_log::SharedLog;
 use onefold_store::Store;
 use std::sync::Arc;
@@ -45,14 +44,11 @@ pub struct Parts {
     /// Who may call.
     pub access: Access,
     /// The tracking API's counters, as Prometheus text.
-    pub ingest_metrics: MetricsSource,
+    pub ingest_metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether the tracking API has its sources.
+    pub accepting: Box<dyn Fn() -> bool + Send + Sync>,
     /// One apply at a time.
     pub applying: tokio::sync::Mutex<()>,
-}
-
-mod onefold_ingest_metrics {
-    /// Gives lines of Prometheus text.
-    pub type MetricsSource = Box<dyn Fn() -> String + Send + Sync>;
 }
 
 impl Admin {

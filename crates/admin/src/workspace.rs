@@ -270,7 +270,7 @@ async fn audiences(State(admin): State<Admin>) -> Answer {
         .iter()
         .map(|audience| {
             let id = compiled.catalogue.audiences.get(&audience.key).copied().unwrap_or_default();
-            let size = status.counters.audience_sizes.get(&id.0).copied().unwrap_or(0);
+            let size = admin.0.reader.handle().audience_size(id);
             json!({ "key": audience.key, "name": audience.labels.name, "where": audience.condition, "size": size, "enabled": audience.labels.enabled })
         })
         .collect();

@@ -9,7 +9,7 @@ use onefold_connector::{Answer, Connector, Outcome, Rendered};
 use onefold_log::{Clock, SharedLog};
 use onefold_store::{Direction, KeyRange, Store, Table};
 use onefold_types::effect::{Change, Effect};
-use onefold_types::{DestinationId, outbox};
+use onefold_types::{DestinationId, Timestamp, outbox};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,66 +62,104 @@ pub(crate) struct Setup {
 
 type Sent = (Vec<Item>, Vec<Outcome>);
 
+/// Rows read ahead: number, effect, and the body that an earlier attempt sent.
+type Rows = Vec<(u64, Effect, Option<Vec<u8>>)>;
+
+/// A blocking task, at most one at a time.
+type Task<T> = JoinSet<Result<T, onefold_store::Error>>;
+
+/// What the loop has under way. Reading, sending and noting go on side by side: noting waits for a disk, sending for
+/// the other side of the world, and neither may wait for the other.
+struct UnderWay {
+    reading: Task<(Rows, u64, bool)>,
+    sending: JoinSet<Sent>,
+    noting: Task<Noted>,
+    /// Sent and not noted.
+    sent: Vec<Sent>,
+}
+
 impl Runner {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self) {
         let start = Instant::now();
         let mut lanes = Lanes::default();
         let mut cursor = 0u64;
-        let mut sends: JoinSet<Sent> = JoinSet::new();
+        let mut rows_left = true;
+        let mut busy = UnderWay {
+            reading: JoinSet::new(),
+            sending: JoinSet::new(),
+            noting: JoinSet::new(),
+            sent: Vec::new(),
+        };
         loop {
             let setup = self.setup.borrow_and_update().clone();
             if setup.stop {
                 break;
             }
-            if lanes.len() < self.options.window / 2 {
-                self.read_ahead(&mut lanes, &mut cursor).await;
+            if rows_left && busy.reading.is_empty() && lanes.len() < self.options.window / 2 {
+                rows_left = false;
+                self.read_ahead(&mut busy.reading, cursor, self.options.window.saturating_sub(lanes.len()));
             }
             if let Some(connector) = &setup.connector {
-                while sends.len() < self.options.in_flight {
-                    let Some(items) = self
-                        .next_batch(&mut lanes, connector.batch_items(), start.elapsed(), &setup.names)
-                        .await
-                    else {
-                        break;
-                    };
-                    sends.spawn(send(connector.clone(), items, self.clock.now().0.div_euclid(1_000)));
-                }
+                self.send_some(&mut lanes, &mut busy.sending, connector, &setup.names, start.elapsed());
             }
-            self.publish(&lanes, sends.len());
-            let wait = match lanes
-                .next_try()
-                .filter(|_| setup.connector.is_some() && sends.len() < self.options.in_flight)
-            {
+            if busy.noting.is_empty() && !busy.sent.is_empty() {
+                self.note(&mut busy.noting, std::mem::take(&mut busy.sent), start.elapsed());
+            }
+            self.publish(&lanes, busy.sending.len());
+            let room = setup.connector.is_some() && busy.sending.len() < self.options.in_flight;
+            let wait = match lanes.next_try().filter(|_| room) {
                 Some(at) => at.saturating_sub(start.elapsed()).max(Duration::from_millis(1)),
                 None => Duration::from_secs(60),
             };
             tokio::select! {
-                Some(sent) = sends.join_next(), if !sends.is_empty() => {
-                    let mut wave: Vec<Sent> = sent.into_iter().collect();
-                    while let Some(sent) = sends.try_join_next() {
-                        wave.extend(sent);
+                Some(read) = busy.reading.join_next(), if !busy.reading.is_empty() => match flat(read) {
+                    Ok((rows, next, more)) => {
+                        cursor = next;
+                        rows_left |= more;
+                        rows.into_iter().for_each(|row| lanes.push(item(row)));
                     }
-                    self.note(&mut lanes, wave, start.elapsed()).await;
+                    Err(error) => {
+                        tracing::error!(destination = self.key, %error, "the outbox cannot be read");
+                        rows_left = true;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                },
+                Some(sent) = busy.sending.join_next(), if !busy.sending.is_empty() => {
+                    busy.sent.extend(sent);
+                    while let Some(sent) = busy.sending.try_join_next() {
+                        busy.sent.extend(sent);
+                    }
                 }
-                () = self.wake.notified() => {}
+                Some(noted) = busy.noting.join_next(), if !busy.noting.is_empty() => {
+                    self.noted(&mut lanes, flat(noted));
+                }
+                () = self.wake.notified() => rows_left = true,
                 changed = self.setup.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        // What is under way ends; its outcome is noted, so that it is not sent again.
-        let mut wave = Vec::new();
-        while let Some(sent) = sends.join_next().await {
-            wave.extend(sent);
-        }
-        self.note(&mut lanes, wave, start.elapsed()).await;
+        self.finish(busy, &mut lanes, start).await;
     }
 
-    /// Reads further rows into the lanes; rows that the journal knows as done are deleted unsent.
-    async fn read_ahead(&self, lanes: &mut Lanes, cursor: &mut u64) {
+    /// What is under way ends; its outcome is noted, so that it is not sent again.
+    async fn finish(&self, mut busy: UnderWay, lanes: &mut Lanes, start: Instant) {
+        while let Some(sent) = busy.sending.join_next().await {
+            busy.sent.extend(sent);
+        }
+        while let Some(noted) = busy.noting.join_next().await {
+            self.noted(lanes, flat(noted));
+        }
+        self.note(&mut busy.noting, busy.sent, start.elapsed());
+        while let Some(noted) = busy.noting.join_next().await {
+            self.noted(lanes, flat(noted));
+        }
+    }
+
+    /// Reads further rows; rows that the journal knows as done are deleted unsent.
+    fn read_ahead(&self, reading: &mut Task<(Rows, u64, bool)>, from: u64, room: usize) {
         let (store, journal, id) = (self.store.clone(), self.journal.clone(), self.id);
-        let (from, room) = (*cursor, self.options.window.saturating_sub(lanes.len()));
-        let read = tokio::task::spawn_blocking(move || -> Result<_, onefold_store::Error> {
+        reading.spawn_blocking(move || {
             let range = KeyRange::between(outbox::key(id, from), (id.0 + 1).to_be_bytes().to_vec());
             let mut rows: Vec<(u64, Option<Effect>)> = Vec::new();
             store.snapshot()?.scan(Table::Outbox, &range, Direction::Forward, &mut |key, value| {
@@ -130,9 +168,10 @@ impl Runner {
                 }
                 rows.len() < room
             })?;
+            let more = rows.len() >= room;
+            let next = rows.last().map_or(from, |(sequence, _)| sequence + 1);
             let mut fresh = Vec::new();
             let mut stale = Vec::new();
-            let next = rows.last().map_or(from, |(sequence, _)| sequence + 1);
             for (sequence, effect) in rows {
                 match effect {
                     Some(effect) if !journal.is_done(id, effect.id)? => {
@@ -143,145 +182,90 @@ impl Runner {
                 }
             }
             delete_rows(store.as_ref(), id, &stale)?;
-            Ok((fresh, next))
+            Ok((fresh, next, more))
         });
-        match read.await {
-            Ok(Ok((fresh, next))) => {
-                *cursor = next;
-                for (sequence, effect, body) in fresh {
-                    lanes.push(Item {
-                        sequence,
-                        effect,
-                        attempts: 0,
-                        not_before: Duration::ZERO,
-                        first_attempt: None,
-                        body,
-                    });
-                }
-            }
-            Ok(Err(error)) => tracing::error!(destination = self.key, %error, "the outbox cannot be read"),
-            Err(error) => {
-                tracing::error!(destination = self.key, %error, "reading the outbox was broken off")
-            }
-        }
     }
 
-    /// The next items of one request, rendered.
-    async fn next_batch(
+    /// Sends what may be sent now, as far as there is room.
+    fn send_some(
         &self,
         lanes: &mut Lanes,
-        most: usize,
-        now: Duration,
+        sending: &mut JoinSet<Sent>,
+        connector: &Arc<dyn Connector>,
         names: &Arc<Names>,
-    ) -> Option<Vec<Item>> {
-        let mut items = Vec::new();
-        while items.len() < most {
-            let Some(mut item) = lanes.take(now) else { break };
-            item.first_attempt.get_or_insert(now);
-            if item.body.is_none() {
-                item.body = Some(self.body(&item.effect, names).await);
+        now: Duration,
+    ) {
+        while sending.len() < self.options.in_flight {
+            let mut items = Vec::new();
+            while items.len() < connector.batch_items() {
+                let Some(mut item) = lanes.take(now) else { break };
+                item.first_attempt.get_or_insert(now);
+                items.push(item);
             }
-            items.push(item);
+            if items.is_empty() {
+                return;
+            }
+            let at = self.clock.now().0.div_euclid(1_000);
+            sending.spawn(send(connector.clone(), items, self.log.clone(), names.clone(), at));
         }
-        (!items.is_empty()).then_some(items)
     }
 
-    async fn body(&self, effect: &Effect, names: &Names) -> Vec<u8> {
-        let event = match effect.change {
-            Change::Event { at } => {
-                let log = self.log.clone();
-                let read = tokio::task::spawn_blocking(move || {
-                    let entry = log.get(at.position).ok()?;
-                    let view = onefold_log::record::message_at(&entry.payload, at.index).ok()??;
-                    Some((view.body.to_vec(), view.event_time(entry.rt), view.message_type))
-                });
-                read.await.ok().flatten()
-            }
-            _ => None,
-        };
-        let mut message = render(effect, names, event.as_ref().map(|(body, ..)| body.as_slice()));
-        if let Some((_, ts, message_type)) = event {
-            message["type"] = message_type.as_str().into();
-            message["timestamp"] = crate::render::iso(ts).into();
-        }
-        message.to_string().into_bytes()
-    }
-
-    /// Notes a wave of outcomes: journal first, then the outbox, then the lanes.
-    async fn note(&self, lanes: &mut Lanes, wave: Vec<Sent>, now: Duration) {
-        let mut delivered = Vec::new();
-        let mut dead = Vec::new();
-        let mut failed = Vec::new();
+    /// Notes a wave of outcomes: journal first, then the outbox; the lanes go on when both have it.
+    fn note(&self, noting: &mut Task<Noted>, wave: Vec<Sent>, now: Duration) {
+        let mut noted = Noted::default();
         for (mut item, outcome) in
             wave.into_iter().flat_map(|(items, outcomes)| items.into_iter().zip(outcomes))
         {
             item.attempts += 1;
             match outcome {
-                Outcome::Delivered(_) => delivered.push(item),
-                Outcome::Refused(answer) => dead.push((item, answer)),
+                Outcome::Delivered(_) => noted.delivered.push(item),
+                Outcome::Refused(answer) => noted.dead.push((item, answer)),
                 Outcome::Retry { after, answer } => {
                     let since = now.saturating_sub(item.first_attempt.unwrap_or(now));
                     if since >= self.options.horizon {
-                        dead.push((item, answer));
+                        noted.dead.push((item, answer));
                     } else {
                         item.not_before = now + backoff::wait(item.attempts, after, self.roll());
-                        failed.push((item, answer));
+                        noted.failed.push((item, answer));
                     }
                 }
             }
         }
-        let letters: Vec<DeadLetter> = dead
-            .iter()
-            .map(|(item, answer)| DeadLetter {
-                sequence: item.sequence,
-                effect: item.effect.clone(),
-                body: item.body.clone().unwrap_or_default(),
-                attempts: item.attempts,
-                answer: answer.clone(),
-                at: self.clock.now(),
-            })
-            .collect();
-        let through: Vec<&Item> = delivered.iter().chain(dead.iter().map(|(item, _)| item)).collect();
-        let ids: Vec<u128> = delivered.iter().map(|item| item.effect.id).collect();
-        let rows: Vec<u64> = through.iter().map(|item| item.sequence).collect();
-        let frozen: Vec<(u128, Vec<u8>)> = failed
-            .iter()
-            .filter(|(item, _)| item.attempts == 1)
-            .map(|(item, _)| (item.effect.id, item.body.clone().unwrap_or_default()))
-            .collect();
-        let (journal, store, id) = (self.journal.clone(), self.store.clone(), self.id);
-        let noted = tokio::task::spawn_blocking(move || -> Result<(), onefold_store::Error> {
-            for (effect, body) in &frozen {
-                journal.freeze(id, *effect, body)?;
+        let (journal, store, id, at) = (self.journal.clone(), self.store.clone(), self.id, self.clock.now());
+        let key = self.key.clone();
+        noting.spawn_blocking(move || {
+            if let Err(error) = keep(&noted, &journal, store.as_ref(), id, at) {
+                // The effects stay in the outbox and the lanes go on: at least once.
+                tracing::error!(destination = key, %error, "outcomes could not be noted; the effects will be sent again after a restart");
             }
-            if !rows.is_empty() {
-                journal.note(id, &ids, &letters)?;
-                delete_rows(store.as_ref(), id, &rows)?;
-            }
-            Ok(())
+            Ok(noted)
         });
-        if let Ok(Err(error)) = noted.await {
-            // The effects stay in the outbox and the lanes go on: at least once.
-            tracing::error!(destination = self.key, %error, "outcomes could not be noted; the effects will be sent again after a restart");
-        }
+    }
+
+    /// Lets the lanes of a noted wave go on, and tells who listens.
+    fn noted(&self, lanes: &mut Lanes, noted: Result<Noted, onefold_store::Error>) {
+        let noted = match noted {
+            Ok(noted) => noted,
+            Err(error) => {
+                tracing::error!(destination = self.key, %error, "noting outcomes was broken off; their lanes wait for a restart");
+                return;
+            }
+        };
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.delivered += delivered.len() as u64;
-        status.dead += dead.len() as u64;
-        status.failed += (failed.len() + dead.len()) as u64;
-        if let Some((_, answer)) = dead.last().or(failed.last()) {
+        status.delivered += noted.delivered.len() as u64;
+        status.dead += noted.dead.len() as u64;
+        status.failed += (noted.failed.len() + noted.dead.len()) as u64;
+        if let Some((_, answer)) = noted.dead.last().or(noted.failed.last()) {
             status.last_error = Some(answer.clone());
         }
         drop(status);
-        for item in through {
+        let dead = noted.dead.into_iter().map(|(item, _)| (item, true));
+        for (item, dead) in noted.delivered.into_iter().map(|item| (item, false)).chain(dead) {
             lanes.done(item.effect.profile);
             // No one listening is no failure.
-            drop(self.events.send(Delivered {
-                destination: self.key.clone(),
-                effect: item.effect.clone(),
-                dead: !delivered.iter().any(|d| d.sequence == item.sequence),
-            }));
+            drop(self.events.send(Delivered { destination: self.key.clone(), effect: item.effect, dead }));
         }
-        for (item, _) in failed {
+        for (item, _) in noted.failed {
             lanes.retry(item);
         }
     }
@@ -312,7 +296,69 @@ fn delete_rows(store: &dyn Store, id: DestinationId, sequences: &[u64]) -> Resul
     txn.commit()
 }
 
-async fn send(connector: Arc<dyn Connector>, items: Vec<Item>, now: i64) -> Sent {
+/// A wave, sorted by what became of its items.
+#[derive(Default)]
+struct Noted {
+    delivered: Vec<Item>,
+    dead: Vec<(Item, Answer)>,
+    failed: Vec<(Item, Answer)>,
+}
+
+fn keep(
+    noted: &Noted,
+    journal: &Journal,
+    store: &dyn Store,
+    id: DestinationId,
+    at: Timestamp,
+) -> Result<(), onefold_store::Error> {
+    for (item, _) in noted.failed.iter().filter(|(item, _)| item.attempts == 1) {
+        journal.freeze(id, item.effect.id, item.body.as_deref().unwrap_or_default())?;
+    }
+    if noted.delivered.is_empty() && noted.dead.is_empty() {
+        return Ok(());
+    }
+    let letters: Vec<DeadLetter> = noted
+        .dead
+        .iter()
+        .map(|(item, answer)| DeadLetter {
+            sequence: item.sequence,
+            effect: item.effect.clone(),
+            body: item.body.clone().unwrap_or_default(),
+            attempts: item.attempts,
+            answer: answer.clone(),
+            at,
+        })
+        .collect();
+    let ids: Vec<u128> = noted.delivered.iter().map(|item| item.effect.id).collect();
+    journal.note(id, &ids, &letters)?;
+    let through = noted.delivered.iter().chain(noted.dead.iter().map(|(item, _)| item));
+    let rows: Vec<u64> = through.map(|item| item.sequence).collect();
+    delete_rows(store, id, &rows)
+}
+
+fn item((sequence, effect, body): (u64, Effect, Option<Vec<u8>>)) -> Item {
+    Item { sequence, effect, attempts: 0, not_before: Duration::ZERO, first_attempt: None, body }
+}
+
+/// A task that panicked is an error like one that failed.
+fn flat<T>(
+    joined: Result<Result<T, onefold_store::Error>, tokio::task::JoinError>,
+) -> Result<T, onefold_store::Error> {
+    joined.unwrap_or_else(|error| {
+        Err(onefold_store::Error::Engine { operation: "run a task", detail: error.to_string() })
+    })
+}
+
+async fn send(
+    connector: Arc<dyn Connector>,
+    mut items: Vec<Item>,
+    log: SharedLog,
+    names: Arc<Names>,
+    now: i64,
+) -> Sent {
+    for item in items.iter_mut().filter(|item| item.body.is_none()) {
+        item.body = Some(body(&item.effect, &log, &names).await);
+    }
     let rendered: Vec<Rendered> = items
         .iter()
         .map(|item| Rendered { id: item.effect.id_text(), body: item.body.clone().unwrap_or_default() })
@@ -324,4 +370,26 @@ async fn send(connector: Arc<dyn Connector>, items: Vec<Item>, now: i64) -> Sent
         Outcome::Retry { after: None, answer: Answer { status: 0, text: "no outcome".to_owned() } },
     );
     (items, outcomes)
+}
+
+/// The body of an effect's message; that of a forwarded event is read from the log.
+async fn body(effect: &Effect, log: &SharedLog, names: &Names) -> Vec<u8> {
+    let event = match effect.change {
+        Change::Event { at } => {
+            let log = log.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let entry = log.get(at.position).ok()?;
+                let view = onefold_log::record::message_at(&entry.payload, at.index).ok()??;
+                Some((view.body.to_vec(), view.event_time(entry.rt), view.message_type))
+            });
+            read.await.ok().flatten()
+        }
+        _ => None,
+    };
+    let mut message = render(effect, names, event.as_ref().map(|(body, ..)| body.as_slice()));
+    if let Some((_, ts, message_type)) = event {
+        message["type"] = message_type.as_str().into();
+        message["timestamp"] = crate::render::iso(ts).into();
+    }
+    message.to_string().into_bytes()
 }

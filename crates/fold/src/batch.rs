@@ -8,7 +8,7 @@ use crate::catalogue::Compiled;
 use crate::effects::Who;
 use crate::error::Error;
 use crate::memo::Trace;
-use crate::memory::{Backfill, Memory, backfill_key, counters_key, name_key};
+use crate::memory::{Backfill, Memory, backfill_key, counters_key, name_key, size_key};
 use crate::report::Report;
 use crate::rows;
 use crate::touch::Touch;
@@ -123,6 +123,10 @@ impl<'a> Batch<'a> {
         self.memory.clusters.flush(txn)?;
         self.memory.profiles.flush(txn)?;
         txn.put(Table::Meta, counters_key(partition), rows::encode(&self.memory.counters)?);
+        for audience in &self.memory.resized {
+            let size = self.memory.sizes.get(audience).copied().unwrap_or_default();
+            txn.put(Table::Meta, size_key(partition, *audience), rows::encode(&size)?);
+        }
         txn.advance(partition, from, to);
         self.txn.commit()?;
         self.memory.committed();

@@ -12,7 +12,7 @@ use onefold_identity::graph::{Cluster, Evidence, Node};
 use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
 use onefold_types::{MessageType, NameId, NodeId, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How far ahead timers are kept in memory: one hour.
@@ -95,8 +95,6 @@ pub struct Counters {
     pub hub_only: u64,
     /// Persons: profiles that own an event.
     pub persons: i64,
-    /// Members by audience.
-    pub audience_sizes: BTreeMap<u32, i64>,
 }
 
 /// A running backfill: every profile below `next` is complete for catalogue `version`.
@@ -144,6 +142,10 @@ pub(crate) struct Memory {
     pub(crate) memo: Memo,
     pub(crate) names: HashMap<(u8, String), NameId>,
     pub(crate) counters: Counters,
+    /// Members by audience; a row each, for there can be thousands and a batch changes a few.
+    pub(crate) sizes: HashMap<u32, i64>,
+    /// Those that the batch changed.
+    pub(crate) resized: BTreeSet<u32>,
     pub(crate) timers: BTreeSet<(Timestamp, ProfileHandle)>,
     /// Timers before this instant are in `timers`.
     pub(crate) horizon: Timestamp,
@@ -152,12 +154,33 @@ pub(crate) struct Memory {
 }
 
 const COUNTERS: &[u8] = b"counters/";
+const SIZE: &[u8] = b"size/";
 const BACKFILL: &[u8] = b"backfill/";
 pub(crate) const CATALOGUE: &[u8] = b"catalogue";
 
 /// The Meta key of this partition's counters.
 pub(crate) fn counters_key(partition: u32) -> Bytes {
     [COUNTERS, &partition.to_be_bytes()].concat()
+}
+
+/// The Meta key of the number of an audience's members in this partition.
+pub(crate) fn size_key(partition: u32, audience: u32) -> Bytes {
+    [SIZE, &partition.to_be_bytes(), &audience.to_be_bytes()].concat()
+}
+
+fn load_sizes(store: &dyn Read, partition: u32) -> Result<HashMap<u32, i64>, Error> {
+    let mut sizes = HashMap::new();
+    let prefix = [SIZE, &partition.to_be_bytes()].concat();
+    let mut failed = None;
+    store.scan(Table::Meta, &KeyRange::prefix(&prefix), Direction::Forward, &mut |key, value| {
+        match (key.last_chunk::<4>(), rows::decode("size", value)) {
+            (Some(audience), Ok(size)) => drop(sizes.insert(u32::from_be_bytes(*audience), size)),
+            (_, Err(error)) => failed = Some(error),
+            (None, _) => {}
+        }
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(sizes), Err)
 }
 
 /// The Meta key of this partition's backfill.
@@ -205,6 +228,8 @@ impl Memory {
             memo: Memo::new(sizes.answers),
             names,
             counters,
+            sizes: load_sizes(store, partition)?,
+            resized: BTreeSet::new(),
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled: Arc::new(compiled),
@@ -223,6 +248,8 @@ impl Memory {
             memo: Memo::new(sizes.answers),
             names: HashMap::new(),
             counters: Counters::default(),
+            sizes: HashMap::new(),
+            resized: BTreeSet::new(),
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled,

@@ -116,7 +116,8 @@ impl Batch<'_> {
         } else {
             self.txn.delete(Table::AudienceMember, key);
         }
-        *self.memory.counters.audience_sizes.entry(audience.0).or_default() += by;
+        *self.memory.sizes.entry(audience.0).or_default() += by;
+        self.memory.resized.insert(audience.0);
     }
 
     /// A cluster that owns nothing is no person: it leaves every audience, and its row goes.

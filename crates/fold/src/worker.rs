@@ -10,9 +10,10 @@ use crate::report::Report;
 use arc_swap::ArcSwap;
 use onefold_log::SharedLog;
 use onefold_store::{Progress, Store};
-use onefold_types::{Position, Timestamp};
+use onefold_types::{AudienceId, Position, Timestamp};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How a worker works.
@@ -97,6 +98,7 @@ struct Inner {
     moved: Condvar,
     catalogue: ArcSwap<Compiled>,
     stop: AtomicBool,
+    sizes: RwLock<HashMap<u32, i64>>,
 }
 
 impl Handle {
@@ -116,6 +118,13 @@ impl Handle {
     #[must_use]
     pub fn engine_time(&self) -> Timestamp {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).engine_time
+    }
+
+    /// Members of an audience.
+    #[must_use]
+    pub fn audience_size(&self, audience: AudienceId) -> i64 {
+        let sizes = self.inner.sizes.read().unwrap_or_else(PoisonError::into_inner);
+        sizes.get(&audience.0).copied().unwrap_or_default()
     }
 
     /// Blocks until everything before `position` is folded and committed, the worker failed, or `timeout` passed;
@@ -169,6 +178,7 @@ impl Worker {
                 moved: Condvar::new(),
                 catalogue: ArcSwap::new(memory.compiled.clone()),
                 stop: AtomicBool::new(false),
+                sizes: RwLock::new(memory.sizes.clone()),
             }),
         };
         let worker = Self { log, store, options, memory, progress, last_sync: None, handle };
@@ -231,6 +241,7 @@ impl Worker {
         let (progress, report) = batch.commit(self.options.partition, self.progress, position)?;
         self.progress = progress;
         self.handle.inner.catalogue.store(self.memory.compiled.clone());
+        self.publish_sizes();
         self.publish(None);
         Ok((Step::Worked, report))
     }
@@ -257,6 +268,17 @@ impl Worker {
         status.failed = failed;
         drop(status);
         self.handle.inner.moved.notify_all();
+    }
+
+    fn publish_sizes(&mut self) {
+        let resized = std::mem::take(&mut self.memory.resized);
+        if resized.is_empty() {
+            return;
+        }
+        let mut sizes = self.handle.inner.sizes.write().unwrap_or_else(PoisonError::into_inner);
+        for audience in resized {
+            sizes.insert(audience, self.memory.sizes.get(&audience).copied().unwrap_or_default());
+        }
     }
 
     /// Works until [`Handle::stop`]; on a thread of its own.

@@ -81,6 +81,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let live = Live::default();
     let (fold, failed_fold) = run_fold(worker, &handle, &delivery, &catalogue, &live);
 
+    let taken_over = catalogue.clone();
     let options =
         IngestOptions { limits: Limits::default(), client: client(), trust_proxy: serve.trust_proxy };
     let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
@@ -93,6 +94,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         delivery: delivery.clone(),
         live,
         access,
+        accepting: Box::new(move || taken_over.load().is_some()),
         ingest_metrics: Box::new(move || prometheus(&metrics.snapshot())),
         applying: tokio::sync::Mutex::new(()),
     });
@@ -136,9 +138,13 @@ fn run_fold(
     let mut publish = publish;
     publish();
     let waker = delivery.clone();
-    let then = Box::new(move |_: &onefold_fold::Status| {
+    let mut written = None;
+    let then = Box::new(move |status: &onefold_fold::Status| {
         publish();
-        waker.wake();
+        let next = status.counters.next_outbox;
+        if written.replace(next) != Some(next) {
+            waker.wake();
+        }
     });
     let observer = Box::new(LiveObserver::new(live.clone(), then));
     let (failing, failed) = watch::channel(false);
