@@ -109,8 +109,8 @@ pub(crate) async fn at_rate(
                     return Outcome::Ok(latencies);
                 }
                 let due = start + Duration::from_nanos(i * 1_000_000_000 / rate);
-                let request = make(i);
                 tokio::time::sleep_until(due.into()).await;
+                let request = make(i);
                 // The timer wheel wakes up to 1 ms late; that is the generator's, not the server's.
                 let due = if Instant::now() < due + Duration::from_millis(2) { Instant::now() } else { due };
                 let (status, _) = connection.call(&request).await?;

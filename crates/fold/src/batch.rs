@@ -15,7 +15,7 @@ use crate::touch::Touch;
 use onefold_identity::graph::Cluster;
 use onefold_log::record::MessageView;
 use onefold_log::{Entry, Log, Record};
-use onefold_store::{Progress, Table, Txn};
+use onefold_store::{Bytes, Progress, Table, Txn};
 use onefold_types::{EventRef, MessageType, NameId, Position, ProfileHandle, Timestamp};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +52,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) timers_left: usize,
     /// A backfill went on, or ended.
     pub(crate) backfilled: bool,
+    /// Message ids that were looked up ahead, with their rows.
+    pub(crate) seen: HashMap<u128, Option<Bytes>>,
     /// What identity reads and writes for the message that is being folded.
     pub(crate) trace: Trace,
     /// Who the profile is that is being settled, once an effect asked.
@@ -81,6 +83,7 @@ impl<'a> Batch<'a> {
             report: Report::default(),
             timers_left,
             backfilled: false,
+            seen: HashMap::new(),
             trace: Trace::default(),
             named: None,
             last_read: None,

@@ -62,6 +62,8 @@ pub fn number_key(number: u64) -> Vec<u8> {
 
 impl Batch<'_> {
     pub(crate) fn fold_decision(&mut self, entry: &Entry, json: &[u8]) -> Result<(), Error> {
+        // A deletion puts tombstones where ids were looked up ahead.
+        self.seen.clear();
         let record: DecisionRecord = match serde_json::from_slice(json) {
             Ok(record) => record,
             Err(error) => {

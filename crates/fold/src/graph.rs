@@ -72,6 +72,18 @@ pub(crate) fn links_after(device: NodeId, at: &Stamp) -> KeyRange {
     KeyRange::between(from, rows::number_key(device.0 + 1))
 }
 
+/// Whether identity says the same of a known set with either record of a node in it: it reads when the node was first
+/// seen, which cluster holds it, whether it counts, and its newest login. How many sets and values it was seen with
+/// decides only when a new set comes; the set's own record only for earlier events; link rows are read only when the
+/// newest login does not decide, and such an answer is not kept.
+fn answers_alike(a: &Node, b: &Node) -> bool {
+    a.first_seen == b.first_seen
+        && a.first_message == b.first_message
+        && a.cluster == b.cluster
+        && (a.hub, a.shared, a.blocked) == (b.hub, b.shared, b.blocked)
+        && a.last_link == b.last_link
+}
+
 impl Graph for Batch<'_> {
     type Error = Error;
 
@@ -82,12 +94,19 @@ impl Graph for Batch<'_> {
 
     fn node(&mut self, node: NodeId) -> Result<Option<Arc<Node>>, Error> {
         self.trace.read_node(node);
-        self.memory.nodes.get(self.txn.as_ref(), &node)
+        let found = self.memory.nodes.get(self.txn.as_ref(), &node)?;
+        if found.is_none() {
+            self.trace.beyond();
+        }
+        Ok(found)
     }
 
     fn put_node(&mut self, node: NodeId, record: Arc<Node>) -> Result<(), Error> {
         self.trace.beyond();
-        self.memory.memo.node_written(node);
+        let known = self.memory.nodes.get(self.txn.as_ref(), &node)?;
+        if known.is_some_and(|known| !answers_alike(&known, &record)) {
+            self.memory.memo.node_written(node);
+        }
         let key = (record.id.id_type.clone(), record.id.value.clone());
         if self.memory.idents.get(self.txn.as_ref(), &key)?.is_none_or(|known| known.0 != node) {
             self.memory.idents.put(key, Ident(node));
@@ -104,7 +123,6 @@ impl Graph for Batch<'_> {
     fn put_evidence(&mut self, nodes: &[NodeId], record: Evidence) -> Result<(), Error> {
         self.trace.beyond();
         for node in nodes {
-            self.memory.memo.node_written(*node);
             self.txn.put(Table::Member, rows::member_key(*node, nodes), Vec::new());
         }
         self.memory.evidence.put(nodes.to_vec(), record);
@@ -132,12 +150,19 @@ impl Graph for Batch<'_> {
 
     fn cluster(&mut self, profile: ProfileHandle) -> Result<Option<Arc<Cluster>>, Error> {
         self.trace.read_cluster(profile);
-        self.memory.clusters.get(self.txn.as_ref(), &profile)
+        let found = self.memory.clusters.get(self.txn.as_ref(), &profile)?;
+        if found.is_none() {
+            self.trace.beyond();
+        }
+        Ok(found)
     }
 
     fn put_cluster(&mut self, profile: ProfileHandle, cluster: Cluster) -> Result<(), Error> {
         self.trace.beyond();
-        self.memory.memo.cluster_written(profile);
+        let known = self.memory.clusters.get(self.txn.as_ref(), &profile)?;
+        if known.is_some_and(|known| known.has_person != cluster.has_person) {
+            self.memory.memo.cluster_written(profile);
+        }
         self.memory.clusters.put(profile, cluster);
         Ok(())
     }
@@ -164,7 +189,6 @@ impl Graph for Batch<'_> {
 
     fn put_link(&mut self, device: NodeId, link: &Link) -> Result<(), Error> {
         self.trace.beyond();
-        self.memory.memo.node_written(device);
         let key = rows::devlink_key(device, link.at.ts, &link.at.message_id);
         self.txn.put(Table::Devlink, key, rows::number_key(link.anchor.0));
         Ok(())
@@ -172,7 +196,6 @@ impl Graph for Batch<'_> {
 
     fn remove_link(&mut self, device: NodeId, at: &Stamp) -> Result<(), Error> {
         self.trace.beyond();
-        self.memory.memo.node_written(device);
         self.txn.delete(Table::Devlink, rows::devlink_key(device, at.ts, &at.message_id));
         Ok(())
     }

@@ -4,9 +4,10 @@
 //! long as none of those rows is written, it will say the same of every later event with the same identifiers. So its
 //! answer is kept with the versions of the rows it was read from.
 //!
-//! **MEMO-1:** an answer is given only if no row that it depends on was written since it was found, and only to an
+//! **MEMO-1:** an answer is given only if nothing that it depends on has changed since it was found, and only to an
 //! event later than the one that it was found for: what identity reads of time (first sightings, the newest login)
-//! holds from some instant on. An answer that depended on more than that is not kept.
+//! holds from some instant on. An answer that depended on more than that is not kept. Without the memo the fold gives the
+//! same state (`tests/memo.rs`).
 
 use onefold_types::{NodeId, ProfileHandle, SetId, Timestamp};
 
@@ -14,7 +15,10 @@ use onefold_types::{NodeId, ProfileHandle, SetId, Timestamp};
 const VERSIONS: usize = 1 << 20;
 
 /// Rows that an answer may depend on; one that depends on more is not kept.
-const ROWS_MAX: usize = 6;
+const ROWS_MAX: usize = 4;
+
+/// Answers that share a place in the table; the one that was least lately given makes room.
+const WAYS: usize = 4;
 
 /// Whose an event with these identifiers is, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +28,10 @@ pub(crate) struct Answer {
     pub(crate) owner: ProfileHandle,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Known {
+    /// The two halves of the hash; zero in an empty place.
+    key: [u64; 2],
     answer: Answer,
     /// For events after this instant.
     after: Timestamp,
@@ -33,6 +39,14 @@ struct Known {
     /// The sum of the rows' versions. They only grow, so an equal sum is equal versions.
     versions: u32,
 }
+
+const EMPTY: Known = Known {
+    key: [0; 2],
+    answer: Answer { stream: NodeId(0), set: SetId(0), owner: ProfileHandle(0) },
+    after: Timestamp::MAX,
+    rows: [0; ROWS_MAX],
+    versions: 0,
+};
 
 /// What identity read and wrote for one event.
 #[derive(Clone, Debug, Default)]
@@ -91,14 +105,27 @@ fn cluster_row(profile: ProfileHandle) -> u32 {
 
 /// See the module.
 pub(crate) struct Memo {
-    known: quick_cache::unsync::Cache<u128, Known>,
+    /// Sets of [`WAYS`] places, lately used first.
+    places: Vec<[Known; WAYS]>,
     versions: Vec<u32>,
 }
 
+fn halves(key: u128) -> [u64; 2] {
+    [(key >> 64) as u64, key as u64]
+}
+
 impl Memo {
-    /// A memo of about `answers`, 100 bytes each.
-    pub(crate) fn new(answers: usize) -> Self {
-        Self { known: quick_cache::unsync::Cache::new(answers), versions: vec![0; VERSIONS] }
+    /// A memo of at most `bytes`; one of none takes no memory, for a query has no use for it.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let sets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<[Known; WAYS]>();
+        let versions = if sets == 0 { 0 } else { VERSIONS };
+        Self { places: vec![[EMPTY; WAYS]; sets], versions: vec![0; versions] }
+    }
+
+    fn place(&mut self, key: [u64; 2]) -> Option<&mut [Known; WAYS]> {
+        // The hash as a fraction of 2^64, times the number of places.
+        let at = (u128::from(key[0]) * self.places.len() as u128) >> 64;
+        self.places.get_mut(at as usize)
     }
 
     fn sum(&self, rows: &[u32; ROWS_MAX]) -> u32 {
@@ -107,8 +134,12 @@ impl Memo {
     }
 
     /// The answer for an event at `ts` whose identifiers, as they were sent, hash to `key`.
-    pub(crate) fn get(&self, key: u128, ts: Timestamp) -> Option<Answer> {
-        let known = self.known.get(&key)?;
+    pub(crate) fn get(&mut self, key: u128, ts: Timestamp) -> Option<Answer> {
+        let key = halves(key);
+        let place = self.place(key)?;
+        let way = place.iter().position(|known| known.key == key)?;
+        place[..=way].rotate_right(1);
+        let known = place[0];
         (ts > known.after && known.versions == self.sum(&known.rows)).then_some(known.answer)
     }
 
@@ -122,8 +153,11 @@ impl Memo {
         for (slot, row) in rows.iter_mut().zip(&trace.rows[..trace.count]) {
             *slot = *row;
         }
-        let versions = self.sum(&rows);
-        self.known.insert(key, Known { answer, after: ts, rows, versions });
+        let (key, versions) = (halves(key), self.sum(&rows));
+        let Some(place) = self.place(key) else { return };
+        let way = place.iter().position(|known| known.key == key).unwrap_or(WAYS - 1);
+        place[..=way].rotate_right(1);
+        place[0] = Known { key, answer, after: ts, rows, versions };
     }
 
     fn written(&mut self, row: u32) {
@@ -132,19 +166,19 @@ impl Memo {
         }
     }
 
-    /// A row of `node` was written: its record, a set that holds it, or a login.
+    /// What identity reads of `node` for a known set changed.
     pub(crate) fn node_written(&mut self, node: NodeId) {
         self.written(node_row(node));
     }
 
-    /// A cluster was written.
+    /// Whether `profile` is there, or has a person, changed.
     pub(crate) fn cluster_written(&mut self, profile: ProfileHandle) {
         self.written(cluster_row(profile));
     }
 
     /// Rules changed: everything may be otherwise.
     pub(crate) fn clear(&mut self) {
-        self.known.clear();
+        self.places.fill([EMPTY; WAYS]);
     }
 }
 
@@ -155,7 +189,7 @@ mod tests {
     const ANSWER: Answer = Answer { stream: NodeId(1), set: SetId(2), owner: ProfileHandle(3) };
 
     fn memo() -> Memo {
-        let mut memo = Memo::new(100);
+        let mut memo = Memo::new(100_000);
         let mut trace = Trace::default();
         trace.read_node(NodeId(1));
         trace.read_cluster(ProfileHandle(3));
@@ -186,14 +220,29 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_more_is_not_kept() {
-        let mut memo = Memo::new(100);
+    fn the_least_lately_given_makes_room() {
+        let mut memo = Memo::new(1);
+        assert_eq!(memo.places.len(), 0);
+        memo = Memo::new(size_of::<[Known; WAYS]>() as u64);
         let mut trace = Trace::default();
-        (0..7).for_each(|node| trace.read_node(NodeId(node * 1000)));
+        trace.read_node(NodeId(1));
+        (1..=4).for_each(|key| memo.keep(key, Timestamp(0), ANSWER, &trace));
+        assert_eq!(memo.get(1, Timestamp(1)), Some(ANSWER));
+        memo.keep(5, Timestamp(0), ANSWER, &trace);
+        let there: Vec<u128> = (1..=5).filter(|key| memo.get(*key, Timestamp(1)).is_some()).collect();
+        assert_eq!(there, [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_depends_on_more_is_not_kept() {
+        let mut memo = Memo::new(100_000);
+        let mut trace = Trace::default();
+        (0..5).for_each(|node| trace.read_node(NodeId(node * 1000)));
         memo.keep(7, Timestamp(0), ANSWER, &trace);
         let mut wrote = Trace::default();
         wrote.beyond();
         memo.keep(8, Timestamp(0), ANSWER, &wrote);
         assert_eq!((memo.get(7, Timestamp(1)), memo.get(8, Timestamp(1))), (None, None));
+        assert_eq!(Memo::new(0).get(7, Timestamp(1)), None);
     }
 }

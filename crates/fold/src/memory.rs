@@ -18,43 +18,43 @@ use std::sync::Arc;
 /// How far ahead timers are kept in memory: one hour.
 pub(crate) const NEAR_MS: i64 = 3_600_000;
 
-/// Decoded rows kept between batches, per table.
+/// Bytes of rows kept between batches, per table.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSizes {
     /// Identifiers → nodes.
-    pub idents: usize,
+    pub idents: u64,
     /// Nodes.
-    pub nodes: usize,
+    pub nodes: u64,
     /// Evidence sets.
-    pub evidence: usize,
+    pub evidence: u64,
     /// Clusters.
-    pub clusters: usize,
+    pub clusters: u64,
     /// Profiles.
-    pub profiles: usize,
-    /// Answers of identity, 100 B each.
-    pub answers: usize,
+    pub profiles: u64,
+    /// Answers of identity.
+    pub answers: u64,
 }
 
 impl CacheSizes {
-    /// Sizes that come to about `bytes` together when all are full.
+    /// Sizes that come to `bytes` together.
     #[must_use]
     pub const fn of(bytes: u64) -> Self {
-        let kib = (bytes >> 10) as usize;
-        // A quarter to answers, half to profiles, a quarter to what identity reads when it has no answer.
+        // Profiles are read for every event; with an answer at hand identity reads nothing.
+        let part = bytes / 16;
         Self {
-            answers: kib * 256 / 100,
-            profiles: kib * 512 / 1_500,
-            idents: kib * 64 / 200,
-            nodes: kib * 64 / 400,
-            evidence: kib * 64 / 300,
-            clusters: kib * 64 / 500,
+            answers: part * 3,
+            profiles: part * 9,
+            idents: part,
+            nodes: part,
+            evidence: part,
+            clusters: part,
         }
     }
 }
 
 impl Default for CacheSizes {
     fn default() -> Self {
-        Self::of(384 << 20)
+        Self::of(64 << 20)
     }
 }
 

@@ -39,11 +39,11 @@ impl Batch<'_> {
 
     fn fold_message(&mut self, at: EventRef, view: &MessageView<'_>, entry: &Entry) -> Result<(), Error> {
         self.report.messages += 1;
-        let key = rows::seen_key(self.message_hash(view.message_id));
-        if let Some(first) = self.txn.get(Table::Seen, &key)? {
-            return self.seen_before(rows::seen_from(&first)?, at, view, entry);
+        let id = self.message_hash(view.message_id);
+        if let Some(first) = self.first_copy(id)? {
+            return self.seen_before(first, at, view, entry);
         }
-        self.txn.put(Table::Seen, key, rows::seen_value(at));
+        self.txn.put(Table::Seen, rows::seen_key(id), rows::seen_value(at));
         self.memory.counters.folded += 1;
 
         let ts = view.ts.min(entry.rt);

@@ -19,7 +19,7 @@ use onefold_identity::graph::{Graph, Stamp};
 use onefold_identity::why::{Hop, WhyNot, why, why_not};
 use onefold_log::SharedLog;
 use onefold_log::record::{Record, message_at};
-use onefold_store::{Direction, KeyRange, Store, Table};
+use onefold_store::{Direction, KeyRange, Store, Table, frozen};
 use onefold_types::{
     AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId,
 };
@@ -83,14 +83,13 @@ impl Reader {
         &self.handle
     }
 
-    /// Runs `read` on one view of the state.
+    /// Runs `read` on one view of the state, as of one commit.
     ///
     /// # Errors
     /// What `read` ran into.
     pub fn with<T>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<T, Error>) -> Result<T, Error> {
         let compiled = self.handle.catalogue();
-        let sizes =
-            CacheSizes { idents: 64, nodes: 256, evidence: 64, clusters: 16, profiles: 16, answers: 0 };
+        let sizes = CacheSizes { idents: 0, nodes: 0, evidence: 0, clusters: 0, profiles: 0, answers: 0 };
         let mut memory = Memory::bare(compiled.clone(), sizes);
         let setting = Setting {
             log: self.log.as_ref(),
@@ -100,7 +99,7 @@ impl Reader {
             timers_max: 0,
         };
         let status = self.handle.engine_time();
-        let mut batch = Batch::new(self.store.begin()?, &mut memory, &setting, status);
+        let mut batch = Batch::new(frozen(self.store.snapshot()?), &mut memory, &setting, status);
         read(&mut Query { batch: &mut batch, compiled })
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "ONEFOLD_TRUST_PROXY")]
     pub(crate) trust_proxy: bool,
     /// Memory for all caches of the state together, in MiB
-    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 576)]
+    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024)]
     pub(crate) cache_mib: u64,
     /// `text` for people, `json` for programs; logs go to stderr
     #[arg(long, env = "ONEFOLD_LOG_FORMAT", default_value = "text")]

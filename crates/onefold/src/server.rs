@@ -47,9 +47,9 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let log = FileLog::open(FileLogOptions::new(data.join("log")))
         .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
-    // A third to the store's blocks, the rest to decoded rows: a row found there costs a tenth of one in a block.
+    // An eighth to the store's blocks, which the kernel keeps too; the rest to rows: one found there costs a tenth.
     let cache = serve.cache_mib << 20;
-    let fjall = FjallOptions { cache_bytes: cache / 3, ..FjallOptions::default() };
+    let fjall = FjallOptions { cache_bytes: cache / 8, ..FjallOptions::default() };
     let store = FjallStore::open(&data.join("state"), &fjall)
         .map_err(|e| failed("the state cannot be opened")(&e))?;
     let store: Arc<dyn Store> = Arc::new(store);
@@ -62,7 +62,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let worker = Worker::open(
         log.clone(),
         store.clone(),
-        Options { secret, caches: CacheSizes::of(cache / 3 * 2), ..Options::default() },
+        Options { secret, caches: CacheSizes::of(cache / 8 * 7), ..Options::default() },
     )
     .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();

@@ -19,6 +19,7 @@
 
 mod error;
 mod fjall_store;
+mod frozen;
 mod memory;
 mod overlay;
 mod progress;
@@ -29,6 +30,7 @@ mod write_behind;
 
 pub use error::Error;
 pub use fjall_store::{FjallOptions, FjallStore};
+pub use frozen::frozen;
 pub use memory::MemoryStore;
 pub use table::Table;
 

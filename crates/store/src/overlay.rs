@@ -26,6 +26,11 @@ impl Overlay {
         self.0.get(table as usize).and_then(|rows| rows.get(key))
     }
 
+    /// Rows written.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn is_empty(&self, table: Table) -> bool {
         self.0.get(table as usize).is_none_or(BTreeMap::is_empty)
     }

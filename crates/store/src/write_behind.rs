@@ -11,8 +11,12 @@ use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Commits under way: the one that the engine takes, and two for it to go on with.
-const QUEUE_MAX: usize = 3;
+/// Commits that wait at most. The engine stops taking them while it syncs, some 50 ms a second on a slow disk; small
+/// commits, which somebody waits for, must get past that.
+const COMMITS_MAX: usize = 128;
+
+/// Rows that wait at most: two of the largest batches.
+const ROWS_MAX: usize = 60_000;
 
 /// Committed transactions that the engine does not have yet, oldest first.
 pub(crate) type Waiting = Arc<Vec<Arc<Overlay>>>;
@@ -28,6 +32,7 @@ pub(crate) struct WriteBehind {
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Arc<Overlay>>,
+    rows: usize,
     /// No more will come.
     closed: bool,
     /// The engine failed: what waits will never reach it.
@@ -61,9 +66,11 @@ impl WriteBehind {
     /// Queues a commit, when there is room.
     pub(crate) fn push(&self, overlay: Overlay) {
         let mut queue = self.lock();
-        while queue.entries.len() >= QUEUE_MAX && !queue.failed {
+        let full = |queue: &Queue| queue.entries.len() >= COMMITS_MAX || queue.rows >= ROWS_MAX;
+        while full(&queue) && !queue.failed {
             queue = self.wait(queue);
         }
+        queue.rows += overlay.len();
         queue.entries.push_back(Arc::new(overlay));
         self.publish(&queue);
     }
@@ -102,6 +109,7 @@ impl WriteBehind {
                 return;
             }
             queue.entries.pop_front();
+            queue.rows -= entry.len();
             self.publish(&queue);
         }
     }

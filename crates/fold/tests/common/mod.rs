@@ -9,7 +9,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use onefold_fold::catalogue::next;
-use onefold_fold::{Options, Step, Worker};
+use onefold_fold::{CacheSizes, Options, Step, Worker};
 use onefold_log::record::Record;
 use onefold_log::{Log, ManualClock, MemoryLog, MemoryLogOptions, SharedLog};
 use onefold_store::{Direction, KeyRange, MemoryStore, Store, Table};
@@ -43,7 +43,7 @@ impl Fold {
             ..MemoryLogOptions::default()
         }));
         let store = Arc::new(MemoryStore::new());
-        let worker = open(&log, &store);
+        let worker = open(&log, &store, CacheSizes::default());
         let mut fold = Self { log, store, clock, worker, catalogue: None, numbered: 0 };
         fold.apply(workspace);
         fold
@@ -81,7 +81,12 @@ impl Fold {
 
     /// A fresh worker over the same log and store, as after a restart.
     pub fn restart(&mut self) {
-        self.worker = open(&self.log, &self.store);
+        self.restart_with(CacheSizes::default());
+    }
+
+    /// The same with other caches.
+    pub fn restart_with(&mut self, caches: CacheSizes) {
+        self.worker = open(&self.log, &self.store, caches);
         self.run();
     }
 
@@ -158,9 +163,9 @@ impl Fold {
     }
 }
 
-fn open(log: &Arc<MemoryLog>, store: &Arc<MemoryStore>) -> Worker {
+fn open(log: &Arc<MemoryLog>, store: &Arc<MemoryStore>, caches: CacheSizes) -> Worker {
     let log: SharedLog = log.clone();
-    Worker::open(log, store.clone(), Options { secret: [7; 32], ..Options::default() }).unwrap()
+    Worker::open(log, store.clone(), Options { secret: [7; 32], caches, ..Options::default() }).unwrap()
 }
 
 pub fn workspace(audiences: &[(&str, &str)], traits: &[(&str, &str)]) -> Value {
