@@ -23,6 +23,8 @@ pub(crate) fn routes() -> Router<Admin> {
         .route("/api/decisions", get(list).post(decide))
         .route("/api/transitions", get(transitions))
         .route("/api/quarantine", get(quarantine))
+        .route("/api/quarantine/{number}/send", post(send_again))
+        .route("/api/quarantine/{number}/discard", post(discard_item))
         .route("/api/destinations", get(destinations))
         .route("/api/destinations/{key}/dead-letters", get(dead_letters))
         .route("/api/destinations/{key}/dead-letters/{sequence}/retry", post(retry))
@@ -94,6 +96,11 @@ struct Asked {
 }
 
 async fn decide(State(admin): State<Admin>, Json(asked): Json<Asked>) -> Answer {
+    take(&admin, asked).await
+}
+
+/// Appends a decision, waits until it is folded, and tells what became of it.
+async fn take(admin: &Admin, asked: Asked) -> Answer {
     let request_id = uuid::Uuid::now_v7().to_string();
     let operator = if asked.operator.is_empty() { "api".to_owned() } else { asked.operator };
     let record = DecisionRecord {
@@ -184,6 +191,59 @@ async fn quarantine(State(admin): State<Admin>, Query(page): Query<Page>) -> Ans
     })
     .await
     .map(Json)
+}
+
+#[derive(Deserialize, Default)]
+struct Again {
+    /// The item as it should have been; as it was if this is not given.
+    body: Option<Value>,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    operator: String,
+}
+
+/// Sends an item once more, mended or as it was, and takes it out when it was accepted.
+async fn send_again(
+    State(admin): State<Admin>,
+    Path(number): Path<u64>,
+    again: Option<Json<Again>>,
+) -> Answer {
+    let again = again.map(|Json(again)| again).unwrap_or_default();
+    let reader = admin.0.reader.clone();
+    let found = blocking(move || {
+        Ok(reader.with(|query| {
+            let found = query.quarantine(number, 1)?.pop().filter(|(known, _)| *known == number);
+            let Some((_, item)) = found else { return Ok(None) };
+            let body = query.quarantined_body(item.at)?;
+            Ok(Some((item, body)))
+        })?)
+    })
+    .await?;
+    let (item, kept) =
+        found.ok_or_else(|| Refused::not_found(format!("the quarantine has no item {number}")))?;
+    let body = match (again.body, kept) {
+        (Some(body), _) => body.to_string(),
+        (None, Some(kept)) => String::from_utf8_lossy(&kept).into_owned(),
+        (None, None) => {
+            let detail = "the item's body is not in the log any more; give it as `body`, or discard the item";
+            return Err(Refused::new(StatusCode::GONE, "body_gone", detail));
+        }
+    };
+    let message_id = format!("again-{}-{}", item.at.position, item.at.index);
+    if let Err((code, detail)) = (admin.0.send_again)(item.source, body, message_id).await {
+        let detail = format!("refused again ({code}): {detail}");
+        return Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "refused_again", detail));
+    }
+    let reason = if again.reason.is_empty() { "sent again".to_owned() } else { again.reason };
+    let asked = Asked { decision: Decision::Release { number }, reason, operator: again.operator };
+    take(&admin, asked).await.map(|_| Json(json!({ "sent": true })))
+}
+
+async fn discard_item(State(admin): State<Admin>, Path(number): Path<u64>) -> Answer {
+    let reason = "discarded".to_owned();
+    let asked = Asked { decision: Decision::Release { number }, reason, operator: String::new() };
+    take(&admin, asked).await.map(|_| Json(json!({ "discarded": true })))
 }
 
 async fn destinations(State(admin): State<Admin>) -> Answer {

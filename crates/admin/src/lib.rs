@@ -47,9 +47,18 @@ pub struct Parts {
     pub ingest_metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether the tracking API has its sources.
     pub accepting: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Sends an item of the quarantine again: source, body, message id for one that has none.
+    pub send_again: SendAgain,
     /// One apply at a time.
     pub applying: tokio::sync::Mutex<()>,
 }
+
+/// Sends an item to the tracking API as its source; why it was refused, as code and detail.
+pub type SendAgain = Box<
+    dyn Fn(String, String, String) -> futures_util::future::BoxFuture<'static, Result<(), (String, String)>>
+        + Send
+        + Sync,
+>;
 
 impl Admin {
     /// The API over its parts.

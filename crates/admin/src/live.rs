@@ -1,12 +1,18 @@
 //! What is happening now, as server-sent events. For eyes: a reader that falls behind misses some, and is told how many.
 
 use crate::Admin;
+use crate::answer::Refused;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
+use onefold_api::Place;
+use onefold_audience::Selector;
+use onefold_delivery::render::iso;
 use onefold_fold::report::{Happening, Report};
 use onefold_fold::{Observer, Status};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -60,19 +66,50 @@ pub(crate) fn routes() -> Router<Admin> {
     Router::new().route("/api/live", get(stream))
 }
 
+#[derive(Deserialize)]
+struct Wanted {
+    /// An event selector: other events are not told.
+    #[serde(rename = "where")]
+    selector: Option<String>,
+}
+
 async fn stream(
     State(admin): State<Admin>,
-) -> Sse<impl futures_core::Stream<Item = Result<Event, Infallible>>> {
+    Query(wanted): Query<Wanted>,
+) -> Result<Sse<impl futures_core::Stream<Item = Result<Event, Infallible>>>, Refused> {
+    let selector = wanted.selector.as_deref().map(selector).transpose().map_err(|detail| {
+        Refused::new(StatusCode::BAD_REQUEST, "invalid_expression", "`where` is no event selector")
+            .with(vec![Place { place: "where".to_owned(), detail }])
+    })?;
     let receiver = admin.0.live.subscribe();
-    let events = futures_util::stream::unfold((receiver, admin), |(mut receiver, admin)| async move {
-        let (name, data) = match receiver.recv().await {
-            Ok(happening) => told(&happening, &admin),
-            Err(RecvError::Lagged(missed)) => ("missed", json!({ "count": missed })),
-            Err(RecvError::Closed) => return None,
-        };
-        Some((Ok(Event::default().event(name).data(data.to_string())), (receiver, admin)))
+    let state = (receiver, admin, selector);
+    let events = futures_util::stream::unfold(state, |(mut receiver, admin, selector)| async move {
+        loop {
+            let (name, data) = match receiver.recv().await {
+                Ok(happening) if !asked_for(&happening, selector.as_ref()) => continue,
+                Ok(happening) => told(&happening, &admin),
+                Err(RecvError::Lagged(missed)) => ("missed", json!({ "count": missed })),
+                Err(RecvError::Closed) => return None,
+            };
+            let event = Event::default().event(name).data(data.to_string());
+            return Some((Ok(event), (receiver, admin, selector)));
+        }
     });
-    Sse::new(events).keep_alive(KeepAlive::default())
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+fn selector(text: &str) -> Result<Selector, String> {
+    let parsed = onefold_audience::parse_selector(text).map_err(|error| error.render(text))?;
+    Selector::compile(&parsed)
+}
+
+fn asked_for(happening: &Happening, selector: Option<&Selector>) -> bool {
+    match (happening, selector) {
+        (Happening::Folded { message_type, name, body, .. }, Some(selector)) => {
+            selector.matches(*message_type, name, body)
+        }
+        _ => true,
+    }
 }
 
 fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
@@ -80,10 +117,14 @@ fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
     let key =
         |id| compiled.catalogue.audiences.iter().find(|(_, known)| **known == id).map(|(key, _)| key.clone());
     match happening {
-        Happening::Folded { message_type, name, message_id, ts, profile } => (
-            "folded",
-            json!({ "type": message_type, "name": name, "message_id": message_id, "timestamp": ts.0, "profile": profile }),
-        ),
+        Happening::Folded { message_type, name, message_id, ts, profile, body } => {
+            let message: Value = serde_json::from_slice(body).unwrap_or_default();
+            (
+                "folded",
+                json!({ "type": message_type, "name": name, "message_id": message_id, "timestamp": iso(*ts),
+                    "profile": profile, "message": message }),
+            )
+        }
         Happening::Merged { from, into } => ("merged", json!({ "from": from, "into": into })),
         Happening::Split { from, into } => ("split", json!({ "from": from, "into": into })),
         Happening::Entered { audience, profile, effective } => {

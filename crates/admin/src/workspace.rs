@@ -53,12 +53,50 @@ fn hide_secrets(value: &mut Value) {
                 let secret = ["secret", "token", "password", "api_key", "headers"]
                     .iter()
                     .any(|word| key.contains(word));
-                if secret && !item.is_null() { *item = "***".into() } else { hide_secrets(item) }
+                if secret && !item.is_null() { *item = HIDDEN.into() } else { hide_secrets(item) }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(hide_secrets),
         _ => {}
     }
+}
+
+/// What stands for a secret that is not printed; in a file that is applied, for the one in force.
+const HIDDEN: &str = "***";
+
+/// Puts the secrets in force where a file that was exported has `***`.
+fn with_secrets(old: &Workspace, mut new: Workspace) -> Result<Workspace, Refused> {
+    for destination in &mut new.destinations {
+        let known = old.destinations.iter().find(|known| known.key == destination.key);
+        let place = format!("destinations.{}.config", destination.key);
+        reveal(&mut destination.config, known.map(|known| &known.config), &place)?;
+    }
+    Ok(new)
+}
+
+fn reveal(value: &mut Value, known: Option<&Value>, place: &str) -> Result<(), Refused> {
+    match value {
+        Value::String(text) if text == HIDDEN => match known {
+            Some(known) => *value = known.clone(),
+            None => {
+                let detail =
+                    "`***` stands for the secret in force, and there is none; give the secret".to_owned();
+                return Err(unusable(vec![Place { place: place.to_owned(), detail }]));
+            }
+        },
+        Value::Object(object) => {
+            for (key, item) in object.iter_mut() {
+                reveal(item, known.and_then(|known| known.get(key)), &format!("{place}.{key}"))?;
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                reveal(item, known.and_then(|known| known.get(index)), &format!("{place}[{index}]"))?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// One object that differs.
@@ -144,6 +182,7 @@ fn prepare(
     prune: bool,
 ) -> Result<(Vec<Difference>, Catalogue), Refused> {
     let first = current.version.0 == 0;
+    let workspace = with_secrets(&current.workspace, workspace)?;
     let workspace = target(&current.workspace, workspace, prune);
     if !first && current.workspace.identity != workspace.identity {
         let detail = "the identity rules differ from those in force; a running server does not change them: start a new \

@@ -115,17 +115,49 @@ impl Client {
     /// # Errors
     /// No answer came.
     pub async fn send(&self, request: Request) -> Result<Reply, ClientError> {
+        let request = self.build(request)?;
+        tokio::time::timeout(self.timeout, self.exchange(request))
+            .await
+            .map_err(|_| ClientError::Timeout(self.timeout))?
+    }
+
+    fn build(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
         self.check_literal(&request.uri)?;
         let mut builder = hyper::Request::builder().method(request.method).uri(request.uri);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        let request = builder
-            .body(Full::new(Bytes::from(request.body)))
-            .map_err(|e| ClientError::Invalid(e.to_string()))?;
-        tokio::time::timeout(self.timeout, self.exchange(request))
+        builder.body(Full::new(Bytes::from(request.body))).map_err(|e| ClientError::Invalid(e.to_string()))
+    }
+
+    /// Sends a request and hands its answer's body to `on` as it comes, until `on` answers false; the timeout is for the
+    /// head alone. An answer that is no success is not handed over but returned, its first part at most.
+    ///
+    /// # Errors
+    /// No answer came, or it broke off.
+    pub async fn stream(
+        &self,
+        request: Request,
+        on: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(u16, Vec<u8>), ClientError> {
+        let request = self.build(request)?;
+        let response = tokio::time::timeout(self.timeout, self.hyper.request(request))
             .await
             .map_err(|_| ClientError::Timeout(self.timeout))?
+            .map_err(|error| ClientError::Connection(chain(&error)))?;
+        let status = response.status();
+        let mut incoming = response.into_body();
+        let mut rest = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| ClientError::Connection(chain(&error)))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if !status.is_success() {
+                rest.extend_from_slice(&data[..data.len().min(REPLY_BYTES - rest.len())]);
+            } else if !on(data) {
+                break;
+            }
+        }
+        Ok((status.as_u16(), rest))
     }
 
     /// A host that is an address is not resolved, so the resolver's check never sees it.

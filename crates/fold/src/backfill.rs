@@ -99,6 +99,8 @@ impl Batch<'_> {
     /// Brings up to `count` further profiles up to date.
     pub(crate) fn backfill_some(&mut self, count: usize) -> Result<(), Error> {
         let Some(mut backfill) = self.memory.backfill.clone() else { return Ok(()) };
+        // Profiles of this batch are not in the transaction yet, and some are below `end`.
+        self.memory.profiles.flush(self.txn.as_mut())?;
         let mut handles = Vec::new();
         let range =
             KeyRange::between(crate::rows::number_key(backfill.next), crate::rows::number_key(backfill.end));

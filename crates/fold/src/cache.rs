@@ -128,10 +128,11 @@ impl<R: Row> Tier<R> {
         self.overlay.insert(key, Slot { value: None, bytes: None, changed: true });
     }
 
-    /// Writes this batch's changes into its transaction.
+    /// Writes this batch's changes into its transaction, those that a flush has written already left out.
     pub(crate) fn flush(&mut self, txn: &mut dyn Txn) -> Result<(), Error> {
         for (key, slot) in self.overlay.iter_mut().filter(|(_, slot)| slot.changed) {
             match &slot.value {
+                Some(_) if slot.bytes.is_some() => {}
                 Some(value) => {
                     let bytes = rows::encode(value.as_ref())?;
                     slot.bytes = Some(bytes.as_slice().into());

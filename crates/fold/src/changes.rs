@@ -139,7 +139,7 @@ impl Batch<'_> {
         }
     }
 
-    fn who_was(&mut self, cluster: &Cluster) -> Result<Who, Error> {
+    pub(crate) fn who_was(&mut self, cluster: &Cluster) -> Result<Who, Error> {
         let mut ids: Vec<Identifier> = Vec::with_capacity(cluster.members.len());
         for member in &cluster.members {
             if let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? {

@@ -15,6 +15,7 @@ use onefold_types::decision::{Decision, DecisionRecord};
 use onefold_types::effect::Cause;
 use onefold_types::{EventRef, Identifier, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What became of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,7 @@ impl Batch<'_> {
         let outcome = match &record.decision {
             Decision::DeleteMessage { message_id } => self.delete_message(message_id, number)?,
             Decision::DeleteProfile { id } => self.delete_profile(id, number)?,
+            Decision::Release { number: item } => self.release(*item, number)?,
             decision => self.decide(decision, number)?,
         };
         let decided = Decided { at: self.now, record, outcome };
@@ -167,6 +169,7 @@ impl Batch<'_> {
                 }
             }
         }
+        let who = self.who(handle)?.map(Arc::new);
         let changes = forget_profile(&compiled.rules, self, handle)?;
         self.apply_changes(changes, &Cause::Deletion)?;
         if let Some(profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? {
@@ -174,7 +177,7 @@ impl Batch<'_> {
                 self.memory.counters.persons -= 1;
             }
             self.touched.remove(&handle);
-            self.forget(handle, profile, &Cause::Deletion, true)?;
+            self.forget(handle, profile, &Cause::Deletion, who.as_ref())?;
         }
         Ok(Outcome::Taken { number })
     }

@@ -51,11 +51,12 @@ impl Batch<'_> {
         let cause = Cause::Event { message_id: view.message_id.to_owned(), late };
         let hash = self.ids_hash(view);
         if let Some(known) = self.memory.memo.get(hash, ts) {
+            // Before the message is in a stream: what brings the owner up to date must not count it.
+            self.catch_up(known.owner)?;
             let name = self.name(view.message_type, view.name);
             let key = rows::stream_key(known.stream, ts, at);
             self.txn.put(Table::Stream, key, rows::stream_value(name, known.set));
             self.note_folded(view, ts, Some(known.owner));
-            self.catch_up(known.owner)?;
             return self.own(known.owner, at, view, ts, cause);
         }
         let observed = self.identify(hash, view, ts, &cause)?;
@@ -64,6 +65,10 @@ impl Batch<'_> {
             self.note_folded(view, ts, None);
             return Ok(());
         };
+        if let Owner::Profile(owner) = observed.owner {
+            // By timeline it can be another's than that of the identifiers, which are up to date.
+            self.catch_up(owner)?;
+        }
         let name = self.name(view.message_type, view.name);
         self.txn.put(Table::Stream, rows::stream_key(stream, ts, at), rows::stream_value(name, observed.set));
         match observed.owner {
@@ -125,6 +130,7 @@ impl Batch<'_> {
                 message_id: view.message_id.to_owned(),
                 ts,
                 profile,
+                body: view.body.to_vec(),
             });
         } else {
             self.report.unseen += 1;
@@ -186,7 +192,9 @@ impl Batch<'_> {
         let touch = self.touched.entry(handle).or_default();
         touch.because(cause);
         for (destination, selector) in &compiled.routes.events {
-            if selector.matches(view.message_type, view.name, view.body) {
+            // A message that several selectors of a destination take is sent once.
+            let taken = touch.forwards.iter().any(|(known, of, _)| known == destination && *of == at);
+            if !taken && selector.matches(view.message_type, view.name, view.body) {
                 touch.forwards.push((*destination, at, view.message_id.to_owned()));
             }
         }

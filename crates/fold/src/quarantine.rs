@@ -1,6 +1,7 @@
 //! What was refused, and why: listed, sent again, and counted when the cap drops the oldest.
 
 use crate::batch::Batch;
+use crate::decision::Outcome;
 use crate::error::Error;
 use crate::report::Happening;
 use crate::rows;
@@ -38,6 +39,17 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Takes item `number` out.
+    pub(crate) fn release(&mut self, number: u64, decision: u64) -> Result<Outcome, Error> {
+        let key = rows::number_key(number);
+        if self.txn.get(Table::Quarantine, &key)?.is_none() {
+            let rule = format!("the quarantine has no item {number}");
+            return Ok(Outcome::Refused { rule, witnesses: Vec::new() });
+        }
+        self.txn.delete(Table::Quarantine, key);
+        Ok(Outcome::Taken { number: decision })
+    }
+
     pub(crate) fn quarantine(
         &mut self,
         at: EventRef,
@@ -57,9 +69,11 @@ impl Batch<'_> {
         counters.next_quarantine += 1;
         self.txn.put(Table::Quarantine, rows::number_key(number), rows::encode(&row)?);
         while counters.next_quarantine - counters.first_quarantine > self.setting.quarantine_cap {
-            self.txn.delete(Table::Quarantine, rows::number_key(counters.first_quarantine));
+            let oldest = rows::number_key(counters.first_quarantine);
             counters.first_quarantine += 1;
-            counters.quarantine_dropped += 1;
+            // One that was released is not dropped.
+            counters.quarantine_dropped += u64::from(self.txn.get(Table::Quarantine, &oldest)?.is_some());
+            self.txn.delete(Table::Quarantine, oldest);
         }
         self.report.note(Happening::Quarantined { code: code.to_owned() });
         Ok(())

@@ -17,6 +17,8 @@ pub enum Happening {
         ts: Timestamp,
         /// Whose it is.
         profile: Option<ProfileHandle>,
+        /// The message, as JSON.
+        body: Vec<u8>,
     },
     /// Two profiles became one.
     Merged {

@@ -1,7 +1,7 @@
 //! The end of an instant: each profile it touched is looked at once, and only the net change goes out (B10).
 
 use crate::batch::Batch;
-use crate::effects::Transition;
+use crate::effects::{Transition, Who};
 use crate::error::Error;
 use crate::message::visible;
 use crate::profile::Profile;
@@ -13,6 +13,7 @@ use onefold_audience::{Flip, FlipKind};
 use onefold_store::Table;
 use onefold_types::effect::{Cause, Change};
 use onefold_types::{AudienceId, ProfileHandle, Timestamp};
+use std::sync::Arc;
 
 impl Batch<'_> {
     pub(crate) fn settle_touched(&mut self) -> Result<(), Error> {
@@ -42,7 +43,11 @@ impl Batch<'_> {
         let gone = (touch.rebuild || self.removed.contains_key(&handle))
             && self.memory.clusters.get(self.txn.as_ref(), &handle)?.is_none();
         if gone || !profile.is_person() {
-            return self.forget(handle, profile, &cause, gone);
+            let who = match self.removed.get(&handle).cloned() {
+                Some(cluster) if gone => Some(Arc::new(self.who_was(&cluster)?)),
+                _ => None,
+            };
+            return self.forget(handle, profile, &cause, who.as_ref());
         }
         let compiled = self.compiled.clone();
         let flips = compiled.plan.settle(
@@ -120,13 +125,14 @@ impl Batch<'_> {
         self.memory.resized.insert(audience.0);
     }
 
-    /// A cluster that owns nothing is no person: it leaves every audience, and its row goes.
+    /// A cluster that owns nothing is no person: it leaves every audience, and its row goes. `who` it was, if it is
+    /// gone itself: whoever was told of an entry is told of the exit (B9).
     pub(crate) fn forget(
         &mut self,
         handle: ProfileHandle,
         mut profile: Profile,
         cause: &Cause,
-        gone: bool,
+        who: Option<&Arc<Who>>,
     ) -> Result<(), Error> {
         let members: Vec<AudienceId> = profile.state.members().to_vec();
         if let Some(due) = profile.armed.take() {
@@ -134,13 +140,10 @@ impl Batch<'_> {
         }
         for audience in members {
             self.count_member(audience, handle, -1);
-            // Who is gone has no name to say it by; what it merged into has said so.
-            if !gone {
-                let change = Change::Exited { audience };
-                let transition =
-                    Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
-                self.emit(&mut profile, None, &transition)?;
-            }
+            let change = Change::Exited { audience };
+            let transition =
+                Transition { profile: handle, effective: self.now, change, cause: cause.clone() };
+            self.emit(&mut profile, who, &transition)?;
         }
         self.memory.profiles.delete(handle);
         Ok(())

@@ -24,13 +24,11 @@ impl Touch {
         self.cause.get_or_insert(cause);
     }
 
-    /// Takes over what was noted of a profile that this one absorbed.
+    /// Takes over what was noted of a profile that this one absorbed. Not what a reader saw of its traits: that was
+    /// said in its own lane, and the survivor's readers saw the survivor's.
     pub(crate) fn absorb(&mut self, other: Self) {
         self.rebuild |= other.rebuild;
         self.forwards.extend(other.forwards);
-        for (key, before) in other.traits_before {
-            self.traits_before.entry(key).or_insert(before);
-        }
         if let Some(cause) = other.cause {
             self.because(cause);
         }

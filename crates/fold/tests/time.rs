@@ -202,3 +202,45 @@ fn a_replay_of_the_log_gives_the_same_state() {
     assert_eq!(fold.told(), told);
     assert_eq!(fold.effects().iter().map(|effect| effect.id).collect::<Vec<_>>(), before);
 }
+
+#[test]
+fn a_message_that_several_selectors_take_is_sent_once() {
+    let mut workspace = common::workspace(&[], &[]);
+    workspace["destinations"][0]["events"] = json!(["\"X\"", "any"]);
+    let mut fold = Fold::new(workspace);
+    fold.at(0).receive(&[track("X", "u")]);
+    assert_eq!(fold.told(), ["event@0 user_id:u"]);
+}
+
+#[test]
+fn a_person_born_in_the_batch_of_a_new_definition_is_looked_at() {
+    let mut fold = Fold::with_audiences(&[], &[]);
+    fold.only_append(&[track("X", "u")]);
+    fold.apply(common::workspace(&[("a", "did(\"X\")")], &[]));
+    assert_eq!(fold.told(), ["+a!@0 user_id:u"]);
+}
+
+#[test]
+fn merges_in_a_row_tell_the_survivor_what_it_took_over() {
+    let mut fold = Fold::with_audiences(&[], &[]);
+    fold.at(0).receive(&[track("Y", "u0")]);
+    fold.receive(&[json!({ "type": "identify", "anonymousId": "x", "traits": { "email": "p@x.example", "newsletter": true } })]);
+    fold.receive(&[json!({ "type": "track", "event": "Y", "anonymousId": "a1" })]);
+    fold.at(MINUTE).receive(&[
+        json!({ "type": "identify", "anonymousId": "a1", "traits": { "email": "p@x.example" } }),
+        json!({ "type": "identify", "anonymousId": "a1", "userId": "u0" }),
+    ]);
+    let told = fold.told();
+    assert!(told.contains(&format!("newsletter=true@{MINUTE} user_id:u0")), "{told:?}");
+}
+
+#[test]
+fn whoever_is_deleted_leaves_the_audiences_by_name() {
+    let mut fold = Fold::with_audiences(&[("a", "did(\"X\")")], &[]);
+    fold.at(0).receive(&[track("X", "u"), track("X", "v")]);
+    fold.at(MINUTE).decide(onefold_types::decision::Decision::DeleteMessage { message_id: "m0001".into() });
+    let id = onefold_types::Identifier::new("user_id", "v");
+    fold.decide(onefold_types::decision::Decision::DeleteProfile { id });
+    let exits = [format!("-a@{MINUTE} user_id:u"), format!("-a@{MINUTE} user_id:v")];
+    assert_eq!(fold.told()[2..], exits);
+}

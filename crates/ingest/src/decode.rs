@@ -74,11 +74,15 @@ impl Decoded {
         index: usize,
         code: &str,
         detail: String,
-        item: &str,
+        (call, item): (Option<MessageType>, &str),
         origin: &Origin<'_>,
         limits: &Limits,
     ) {
-        let mut kept = rewrite::without_write_key(item).into_bytes();
+        let mut kept = rewrite::without_write_key(item);
+        if let Some(call) = call {
+            kept = rewrite::with_type(&kept, call.as_str());
+        }
+        let mut kept = kept.into_bytes();
         kept.truncate(limits.rejected_bytes);
         let source = origin.source.key.clone();
         let kept = Rejected { source, code: code.to_owned(), detail: detail.clone(), body: kept };
@@ -99,6 +103,20 @@ pub(crate) fn single(
     decoded.item(0, body, Some(call), sent_at, origin, limits);
     decoded
 }
+
+/// An item of the quarantine that is sent again. One without a message id gets `message_id`, so that sending it twice
+/// counts once.
+pub(crate) fn again(item: &str, message_id: &str, origin: &Origin<'_>, limits: &Limits) -> Decoded {
+    let mut decoded = Decoded::default();
+    decoded.item(0, item, None, None, origin, limits);
+    for message in decoded.messages.iter_mut().filter(|message| message.message_id.starts_with(MADE_UP)) {
+        message.message_id = message_id.to_owned();
+    }
+    decoded
+}
+
+/// How a message id begins that was made here because the client gave none.
+const MADE_UP: &str = "onefold-";
 
 /// A batch: its items name their own types.
 pub(crate) fn batch(request: &Request<'_>, origin: &Origin<'_>, limits: &Limits) -> Result<Decoded, Refusal> {
@@ -142,23 +160,23 @@ impl Decoded {
         if item.len() > limits.item_bytes {
             let detail =
                 format!("the message has {} bytes; expected at most {}", item.len(), limits.item_bytes);
-            return self.reject(index, "too_large", detail, item, origin, limits);
+            return self.reject(index, "too_large", detail, (call, item), origin, limits);
         }
         let depth = rewrite::depth(item);
         if depth > limits.depth {
             let detail = format!("arrays and objects nest {depth} deep; expected at most {}", limits.depth);
-            return self.reject(index, "too_deep", detail, item, origin, limits);
+            return self.reject(index, "too_deep", detail, (call, item), origin, limits);
         }
         let extracted = match extract(item, call) {
             Ok(extracted) => extracted,
-            Err(error) => return self.reject(index, error.code, error.detail, item, origin, limits),
+            Err(error) => return self.reject(index, error.code, error.detail, (call, item), origin, limits),
         };
         if extracted.members > limits.properties {
             let detail = format!(
                 "the message has {} properties or traits; expected at most {}",
                 extracted.members, limits.properties
             );
-            return self.reject(index, "too_many_properties", detail, item, origin, limits);
+            return self.reject(index, "too_many_properties", detail, (call, item), origin, limits);
         }
         let sent_at = extracted.sent_at.or(batch_sent_at);
         let client_side =
@@ -170,7 +188,7 @@ impl Decoded {
         self.messages.push(Message {
             message_type: extracted.message_type,
             ts: resolve_time(extracted.timestamp, sent_at, origin.received_at),
-            message_id: extracted.message_id.unwrap_or_else(|| format!("onefold-{}", uuid::Uuid::now_v7())),
+            message_id: extracted.message_id.unwrap_or_else(|| format!("{MADE_UP}{}", uuid::Uuid::now_v7())),
             source: origin.source.key.clone(),
             name: extracted.name,
             ids: extracted.ids,

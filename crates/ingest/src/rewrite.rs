@@ -30,6 +30,17 @@ pub(crate) fn without_write_key(item: &str) -> String {
     [&item[..start], "null", &item[start + key.get().len()..]].concat()
 }
 
+/// The item with its type, which a single call has in its path; one that is no object stays as it is.
+pub(crate) fn with_type(item: &str, message_type: &str) -> String {
+    match serde_json::from_str::<Map<String, Value>>(item) {
+        Ok(mut object) if !object.contains_key("type") => {
+            object.insert("type".to_owned(), message_type.into());
+            Value::Object(object).to_string()
+        }
+        _ => item.to_owned(),
+    }
+}
+
 /// The item with `context.ip` set; the caller has seen that there is none, or `null`.
 pub(crate) fn with_ip(item: &str, ip: &str) -> String {
     let context =

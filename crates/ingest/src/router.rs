@@ -149,6 +149,25 @@ impl Ingest {
         self.store(call, decoded).await
     }
 
+    /// Takes an item of source `source` that was refused before; `message_id` is given to one that has none.
+    ///
+    /// # Errors
+    /// Why it is refused again; nothing more is kept of it.
+    pub async fn send_again(&self, source: &str, item: &str, message_id: &str) -> Result<(), Refusal> {
+        let catalogue = self.catalogue()?;
+        let known = catalogue.workspace.sources.iter().find(|known| known.key == source);
+        let source = known.ok_or_else(|| {
+            let detail = format!("the source `{source}` is not in the workspace any more");
+            Refusal::final_(StatusCode::BAD_REQUEST, "unknown_source", detail)
+        })?;
+        let origin = decode::Origin { source, ip: None, received_at: self.0.clock.now() };
+        let mut decoded = decode::again(item, message_id, &origin, &self.0.options.limits);
+        if let Some((Rejection { code, detail, .. }, _)) = decoded.rejected.pop() {
+            return Err(Refusal::final_(StatusCode::BAD_REQUEST, code_of(&code), detail));
+        }
+        self.store(Call::Batch, decoded).await.map(drop)
+    }
+
     async fn store(&self, call: Call, decoded: Decoded) -> Result<Accepted, Refusal> {
         let (rejections, kept): (Vec<Rejection>, Vec<Rejected>) = decoded.rejected.into_iter().unzip();
         for rejection in &rejections {

@@ -1,6 +1,7 @@
 //! The command line. Each help page is one that a new user can work from.
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,10 +25,18 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Parse an expression of the audience language and say what it is, or where it is wrong
     Check(Check),
+    /// Write the workspace in force as a workspace file; `plan` on it shows nothing
+    Export(Export),
+    /// Send one event, as a client would
+    Send(Send),
+    /// Show events as they are folded
+    Tail(Tail),
     /// Ask who someone is
     Profile(Profile),
     /// List and re-drive dead letters
     Deliveries(Deliveries),
+    /// List what was refused, mend it and send it again
+    Quarantine(Quarantine),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +62,78 @@ pub(crate) struct Serve {
     /// `text` for people, `json` for programs; logs go to stderr
     #[arg(long, env = "ONEFOLD_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// A YAML file with these settings, by their long names; a flag or a variable wins over it
+    #[arg(long, env = "ONEFOLD_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Refused items that are kept; the oldest go first, and are counted
+    #[arg(long, env = "ONEFOLD_QUARANTINE_CAP", default_value_t = 100_000)]
+    pub(crate) quarantine_cap: u64,
+    #[command(flatten)]
+    pub(crate) retention: Retention,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
+impl Serve {
+    /// `serve` as it comes, on a folder and an address, with little memory: the demo's.
+    pub(crate) fn small(data: &std::path::Path, listen: SocketAddr) -> Result<Self, String> {
+        let listen = listen.to_string();
+        let line =
+            ["onefold", "serve", "--cache-mib", "64", "--listen", &listen, "--data"].map(OsString::from);
+        let args = Args::try_parse_from(line.into_iter().chain([data.as_os_str().to_owned()]));
+        match args.map_err(|error| error.to_string())?.command {
+            Command::Serve(serve) => Ok(Self { admin_token: None, ..serve }),
+            other => Err(format!("`serve` was read as {other:?}")),
+        }
+    }
+}
+
+/// When the log gives its oldest records up. History that a new audience or a changed rule would need goes with them.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Retention (everything is kept if neither is set)")]
+pub(crate) struct Retention {
+    /// Give the oldest records up while the log is larger, in MiB
+    #[arg(long, env = "ONEFOLD_LOG_MAX_MIB")]
+    pub(crate) log_max_mib: Option<u64>,
+    /// Give records up that are older, in days
+    #[arg(long, env = "ONEFOLD_LOG_MAX_DAYS")]
+    pub(crate) log_max_days: Option<u64>,
+}
+
+/// What a client may send; more is answered 413 or 400 with the reason.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits of the tracking API")]
+pub(crate) struct Limits {
+    /// Bytes of a single call's body
+    #[arg(long, env = "ONEFOLD_LIMIT_SINGLE_BYTES", default_value_t = 32 << 10)]
+    pub(crate) limit_single_bytes: usize,
+    /// Bytes of a batch's body, inflated; at most 8 MiB
+    #[arg(long, env = "ONEFOLD_LIMIT_BATCH_BYTES", default_value_t = 500 << 10)]
+    pub(crate) limit_batch_bytes: usize,
+    /// Bytes of one item of a batch
+    #[arg(long, env = "ONEFOLD_LIMIT_ITEM_BYTES", default_value_t = 32 << 10)]
+    pub(crate) limit_item_bytes: usize,
+    /// Items of a batch; at most 50,000
+    #[arg(long, env = "ONEFOLD_LIMIT_BATCH_ITEMS", default_value_t = 2_500)]
+    pub(crate) limit_batch_items: usize,
+    /// Nested arrays and objects of an item; at most 120
+    #[arg(long, env = "ONEFOLD_LIMIT_DEPTH", default_value_t = 64)]
+    pub(crate) limit_depth: usize,
+    /// Properties or traits of an item
+    #[arg(long, env = "ONEFOLD_LIMIT_PROPERTIES", default_value_t = 10_000)]
+    pub(crate) limit_properties: usize,
+    /// Bytes of a refused item that are kept
+    #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_BYTES", default_value_t = 32 << 10)]
+    pub(crate) limit_rejected_bytes: usize,
+    /// Refused items that are kept per minute and source; more are counted
+    #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_PER_MINUTE", default_value_t = 10_000)]
+    pub(crate) limit_rejected_per_minute: u32,
+    /// Bytes of all bodies that are being read at once
+    #[arg(long, env = "ONEFOLD_LIMIT_IN_FLIGHT_BYTES", default_value_t = 256 << 20)]
+    pub(crate) limit_in_flight_bytes: usize,
+    /// Seconds for a body to arrive
+    #[arg(long, env = "ONEFOLD_LIMIT_BODY_SECONDS", default_value_t = 30)]
+    pub(crate) limit_body_seconds: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -125,6 +206,9 @@ pub(crate) struct Apply {
 pub(crate) struct Check {
     /// An expression, or a workspace file
     pub(crate) what: String,
+    /// JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -176,6 +260,99 @@ pub(crate) enum Letters {
         /// The destination
         destination: String,
         /// A dead letter's number; all if none is given
+        number: Vec<u64>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Send {
+    /// track, identify, page, screen, group or alias
+    #[arg(value_name = "TYPE")]
+    pub(crate) message_type: String,
+    /// Who: the user id
+    #[arg(long)]
+    pub(crate) user_id: Option<String>,
+    /// Who: the device; one is made up if no one is named
+    #[arg(long)]
+    pub(crate) anonymous_id: Option<String>,
+    /// The name of a track event
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// The name of a page or screen
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The account of a group call
+    #[arg(long)]
+    pub(crate) group_id: Option<String>,
+    /// The earlier id of an alias call
+    #[arg(long)]
+    pub(crate) previous_id: Option<String>,
+    /// Properties, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) properties: Option<String>,
+    /// Traits, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) traits: Option<String>,
+    /// The write key; that of the first enabled source if none is given
+    #[arg(long, env = "ONEFOLD_WRITE_KEY", hide_env_values = true)]
+    pub(crate) write_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tail {
+    /// Only these events: `"Order Completed" where revenue > 100`
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// Also entries, exits, merges and splits
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Stop after so many lines
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Quarantine {
+    #[command(subcommand)]
+    pub(crate) what: Refused,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Refused {
+    /// Refused items, oldest first, with the reason of each
+    List {
+        /// From this number on
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Also their bodies
+        #[arg(long)]
+        bodies: bool,
+    },
+    /// Send items again, as they were or mended
+    Send {
+        /// Numbers, as `list` shows them
+        #[arg(required = true)]
+        number: Vec<u64>,
+        /// The item as it should have been, as JSON; for one number
+        #[arg(long, value_name = "JSON")]
+        body: Option<String>,
+    },
+    /// Give items up
+    Discard {
+        /// Numbers, as `list` shows them
+        #[arg(required = true)]
         number: Vec<u64>,
     },
 }

@@ -45,6 +45,33 @@ impl Remote {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failed> {
+        let request = self.request(method, path, body)?;
+        let reply = self.client.send(request).await.map_err(|error| self.unanswered(&error))?;
+        Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)))
+    }
+
+    /// Reads `path` as it comes, until `on` answers false or the server ends it.
+    pub(crate) async fn stream(&self, path: &str, on: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), Failed> {
+        let request = self.request(Method::GET, path, None)?;
+        let (status, rest) =
+            self.client.stream(request, on).await.map_err(|error| self.unanswered(&error))?;
+        if status == 200 {
+            return Ok(());
+        }
+        let answer: Value = serde_json::from_slice(&rest).unwrap_or_default();
+        Err(Failed::new(
+            answer["detail"].as_str().map_or_else(|| format!("the server answered {status}"), str::to_owned),
+        ))
+    }
+
+    fn unanswered(&self, error: &onefold_connector::ClientError) -> Failed {
+        Failed::new(format!(
+            "no answer from {}: {error}\nhint: is the server running? name it with --server URL",
+            self.base
+        ))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failed> {
         let uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|_| Failed::new(format!("{} is not an address", self.base)))?;
@@ -53,13 +80,7 @@ impl Remote {
             headers.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
         let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
-        let reply = self.client.send(Request { method, uri, headers, body }).await.map_err(|error| {
-            Failed::new(format!(
-                "no answer from {}: {error}\nhint: is the server running? name it with --server URL",
-                self.base
-            ))
-        })?;
-        Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)))
+        Ok(Request { method, uri, headers, body })
     }
 
     /// Calls `path` and takes only success.
@@ -73,8 +94,9 @@ impl Remote {
         if (200..300).contains(&status) {
             return Ok(answer);
         }
-        let mut text =
-            answer["detail"].as_str().map_or_else(|| format!("the server answered {status}"), str::to_owned);
+        // The tracking API has its reason under `error`, as Segment's clients expect it.
+        let detail = answer["detail"].as_str().or(answer["error"]["detail"].as_str());
+        let mut text = detail.map_or_else(|| format!("the server answered {status}"), str::to_owned);
         for problem in answer["problems"].as_array().into_iter().flatten() {
             text.push_str(&format!(
                 "\n\n{}:\n{}",

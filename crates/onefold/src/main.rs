@@ -6,17 +6,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod args;
 mod commands;
+mod config_file;
 mod demo;
 mod http;
 mod server;
 mod workspace_file;
 
-use args::{Args, Command};
-use clap::Parser;
+use args::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match config_file::with_config(&std::env::args_os().collect::<Vec<_>>()) {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -33,6 +39,10 @@ fn main() -> ExitCode {
             Command::Check(check) => commands::check::run(&check),
             Command::Profile(profile) => commands::profile::run(profile).await,
             Command::Deliveries(deliveries) => commands::deliveries::run(deliveries).await,
+            Command::Export(export) => commands::workspace::export(export).await,
+            Command::Send(send) => commands::send::run(send).await,
+            Command::Tail(tail) => commands::tail::run(tail).await,
+            Command::Quarantine(quarantine) => commands::quarantine::run(quarantine).await,
         }
     });
     outcome.unwrap_or_else(|error| {

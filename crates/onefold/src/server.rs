@@ -8,7 +8,7 @@ use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
 use onefold_fold::{CacheSizes, Handle, Options, Worker};
 use onefold_ingest::{ClientBundle, Ingest, IngestOptions, Limits, ServeOptions};
-use onefold_log::{FileLog, FileLogOptions, SharedLog, SystemClock};
+use onefold_log::{FileLog, FileLogOptions, Retention, SharedLog, SystemClock};
 use onefold_store::{FjallOptions, FjallStore, Store};
 use onefold_types::Catalogue;
 use std::fs;
@@ -44,7 +44,11 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let data = &serve.data;
     fs::create_dir_all(data)
         .map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
-    let log = FileLog::open(FileLogOptions::new(data.join("log")))
+    let retention = Retention {
+        bytes: serve.retention.log_max_mib.map(|mib| mib << 20),
+        age: serve.retention.log_max_days.map(|days| Duration::from_secs(days * 86_400)),
+    };
+    let log = FileLog::open(FileLogOptions { retention, ..FileLogOptions::new(data.join("log")) })
         .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
     // An eighth to the store's blocks, which the kernel keeps too; the rest to rows: one found there costs a tenth.
@@ -62,7 +66,12 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let worker = Worker::open(
         log.clone(),
         store.clone(),
-        Options { secret, caches: CacheSizes::of(cache / 8 * 7), ..Options::default() },
+        Options {
+            secret,
+            caches: CacheSizes::of(cache / 8 * 7),
+            quarantine_cap: serve.quarantine_cap,
+            ..Options::default()
+        },
     )
     .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();
@@ -83,10 +92,10 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
 
     let taken_over = catalogue.clone();
     let options =
-        IngestOptions { limits: Limits::default(), client: client(), trust_proxy: serve.trust_proxy };
+        IngestOptions { limits: limits(&serve.limits)?, client: client(), trust_proxy: serve.trust_proxy };
     let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
     let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
-    let metrics = ingest.metrics();
+    let (metrics, again) = (ingest.metrics(), ingest.clone());
     let admin = Admin::new(Parts {
         reader: Reader::new(store.clone(), log.clone(), handle.clone(), secret),
         log: log.clone(),
@@ -94,6 +103,13 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         delivery: delivery.clone(),
         live,
         access,
+        send_again: Box::new(move |source, item, message_id| {
+            let ingest = again.clone();
+            Box::pin(async move {
+                let sent = ingest.send_again(&source, &item, &message_id).await;
+                sent.map_err(|refusal| (refusal.code.to_owned(), refusal.detail))
+            })
+        }),
         accepting: Box::new(move || taken_over.load().is_some()),
         ingest_metrics: Box::new(move || prometheus(&metrics.snapshot())),
         applying: tokio::sync::Mutex::new(()),
@@ -111,6 +127,29 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let http = tokio::spawn(onefold_ingest::serve(listener, router, ServeOptions::default(), shutdown));
     keep_trimming(log, handle.clone(), stop.subscribe());
     Ok(Running { address, admin, new_token, handle, fold, delivery, stop, http, failed: failed_fold })
+}
+
+/// The limits as the tracking API has them. A batch is one record of the log, which bounds it.
+fn limits(given: &crate::args::Limits) -> Result<Limits, Failed> {
+    let at_most = |name: &str, value: usize, most: usize| {
+        if value <= most {
+            Ok(value)
+        } else {
+            Err(Failed::new(format!("--{name} is {value}; expected at most {most}")))
+        }
+    };
+    Ok(Limits {
+        single_bytes: at_most("limit-single-bytes", given.limit_single_bytes, 8 << 20)?,
+        batch_bytes: at_most("limit-batch-bytes", given.limit_batch_bytes, 8 << 20)?,
+        item_bytes: given.limit_item_bytes,
+        batch_items: at_most("limit-batch-items", given.limit_batch_items, 50_000)?,
+        depth: at_most("limit-depth", given.limit_depth, 120)?,
+        properties: given.limit_properties,
+        rejected_bytes: given.limit_rejected_bytes,
+        rejected_per_minute: given.limit_rejected_per_minute,
+        in_flight_bytes: given.limit_in_flight_bytes,
+        body_timeout: Duration::from_secs(given.limit_body_seconds),
+    })
 }
 
 /// Starts the fold's thread; what it commits reaches delivery, ingest and the live stream.

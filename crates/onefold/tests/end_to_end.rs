@@ -347,3 +347,122 @@ fn the_demo_stitches_fills_and_empties_audiences_and_delivers() {
         assert!(number(&summary["webhooks"][what]) > 0, "no {what}: {summary:#}");
     }
 }
+
+fn command(server: &Server, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_onefold"))
+        .args(args)
+        .args(["--server", &server.url()])
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn what_is_exported_changes_nothing_and_keeps_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let file = folder.path().join("hook.yaml");
+    let hook = "version: 1\nworkspace: acme\ndestinations:\n  - { key: hook, kind: webhook, config: { url: 'http://127.0.0.1:9/', secret: whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=, allow_private: true } }\n";
+    std::fs::write(&file, hook).unwrap();
+    assert_eq!(command(&server, &["apply", "--yes", file.to_str().unwrap()]).0, 0);
+    let (code, exported, _) = command(&server, &["export"]);
+    assert_eq!(code, 0);
+    assert!(exported.contains("did(\"Order Completed\")") && !exported.contains("b25lZm9s"), "{exported}");
+    std::fs::write(&file, &exported).unwrap();
+    assert_eq!(command(&server, &["plan", "--prune", file.to_str().unwrap()]).0, 0);
+    std::fs::write(&file, exported.replace("127.0.0.1:9/", "127.0.0.1:10/")).unwrap();
+    let (code, changes, _) = command(&server, &["plan", file.to_str().unwrap()]);
+    assert_eq!((code, changes.contains("~ destinations hook")), (2, true), "{changes}");
+    // Elsewhere there is no secret for the three stars to stand for.
+    let other = tempfile::tempdir().unwrap();
+    let elsewhere = Server::start(other.path());
+    let (code, _, error) = command(&elsewhere, &["plan", file.to_str().unwrap()]);
+    assert_eq!((code, error.contains("destinations.hook.config.secret")), (1, true), "{error}");
+}
+
+#[test]
+fn what_was_refused_is_listed_mended_and_sent_again_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (code, _, error) = command(&server, &["send", "track", "--user-id", "u1"]);
+    assert_eq!((code, error.contains("needs `event`")), (1, true), "{error}");
+    server.drained();
+    let (_, list, _) = command(&server, &["quarantine", "list", "--bodies"]);
+    assert!(list.contains("missing_event") && list.contains("\"type\":\"track\""), "{list}");
+    assert!(list.contains("1 items; 0 dropped"), "{list}");
+    let (code, _, error) = command(&server, &["quarantine", "send", "0"]);
+    assert_eq!((code, error.contains("refused again (missing_event)")), (1, true), "{error}");
+    let mended = r#"{"type":"track","event":"Mended","userId":"u1"}"#;
+    assert_eq!(command(&server, &["quarantine", "send", "0", "--body", mended]).0, 0);
+    server.drained();
+    assert_eq!(server.events("user_id:u1"), ["track Mended"]);
+    let (code, _, error) = command(&server, &["quarantine", "discard", "0"]);
+    assert_eq!((code, error.contains("no item 0")), (1, true), "{error}");
+    let decisions = server.get("/api/decisions");
+    assert_eq!(decisions["data"][0]["decision"], json!({ "kind": "release", "number": 0 }));
+}
+
+#[test]
+fn tail_shows_the_events_that_were_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let mut tail = Command::new(env!("CARGO_BIN_EXE_onefold"))
+        .args(["tail", "--count", "1", "--json", "--where", "\"Order Completed\" where revenue > 10"])
+        .args(["--server", &server.url()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = BufReader::new(tail.stdout.take().unwrap());
+    let until = Instant::now() + Duration::from_secs(30);
+    // The stream begins at some instant after the start: orders come until one is shown.
+    let (done, stop) = std::sync::mpsc::channel::<()>();
+    let url = server.url();
+    let orders = std::thread::spawn(move || {
+        let address = url.trim_start_matches("http://").to_owned();
+        for n in 0.. {
+            for (revenue, name) in [(5, "small"), (20 + n, "large")] {
+                let body = json!({ "writeKey": "wk_server", "userId": name, "event": "Order Completed", "properties": { "revenue": revenue } });
+                request(&address, "POST", "/v1/track", &body.to_string());
+            }
+            if stop.try_recv().is_ok() || Instant::now() > until {
+                return;
+            }
+        }
+    });
+    let mut line = String::new();
+    shown.read_line(&mut line).unwrap();
+    done.send(()).unwrap();
+    orders.join().unwrap();
+    assert!(tail.wait().unwrap().success());
+    let happening: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+    assert_eq!(happening["data"]["message"]["userId"], "large", "{line}");
+}
+
+#[test]
+fn the_config_file_gives_way_to_variables_and_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("w.yaml"), WORKSPACE).unwrap();
+    let config = format!(
+        "data: {0}/data\nworkspace: {0}/w.yaml\nlisten: 127.0.0.1:1\nlimit_item_bytes: 100\n",
+        folder.path().display()
+    );
+    std::fs::write(folder.path().join("onefold.yaml"), config).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_onefold"))
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("ONEFOLD_CONFIG", folder.path().join("onefold.yaml"))
+        .env("ONEFOLD_LIMIT_ITEM_BYTES", "150")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let server = Server { child, address, folder: folder.path().to_owned() };
+    let send = |length: usize| {
+        let body = json!({ "writeKey": "wk_server", "event": "X", "userId": "u".repeat(length) });
+        server.request("POST", "/v1/track", &body.to_string()).unwrap().0
+    };
+    assert_eq!((send(50), send(120)), (200, 413));
+    assert!(folder.path().join("data/log").is_dir());
+}

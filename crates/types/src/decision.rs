@@ -53,6 +53,11 @@ pub enum Decision {
         /// Any of its identifiers.
         id: Identifier,
     },
+    /// Take an item out of the quarantine: it was sent again, or given up.
+    Release {
+        /// The item's number.
+        number: u64,
+    },
 }
 
 /// A decision with who took it and why, as the log keeps it.

@@ -98,6 +98,12 @@ impl Fold {
         self
     }
 
+    /// Appends messages as one record and folds nothing yet.
+    pub fn only_append(&mut self, messages: &[Value]) {
+        let messages = messages.iter().map(|body| self.message(body)).collect();
+        self.append(Record::Messages(messages));
+    }
+
     fn message(&mut self, body: &Value) -> Message {
         self.numbered += 1;
         let text = body.to_string();

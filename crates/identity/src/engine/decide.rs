@@ -26,8 +26,8 @@ pub(super) fn decide<G: Graph>(world: &mut World<'_, G>, number: u64, decision: 
         Decision::Block { id } => one(world, number, Verb::Block, id),
         Decision::Unblock { id } => one(world, number, Verb::Unblock, id),
         Decision::Undo { number: taken } => undo(world, *taken),
-        Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. } => {
-            Ok(refuse("a deletion is not a decision about the graph", Vec::new()))
+        Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. } | Decision::Release { .. } => {
+            Ok(refuse("this is not a decision about the graph", Vec::new()))
         }
     }
 }

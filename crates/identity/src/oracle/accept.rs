@@ -75,7 +75,7 @@ pub fn in_force(operations: &[(u64, Decision)], rules: &Rules) -> InForce {
                 found.deleted.insert(message_id.clone());
             }
             // What a deletion of a profile removes depends on when it was asked for: see `without_profile`.
-            Decision::Undo { .. } | Decision::DeleteProfile { .. } => {}
+            Decision::Undo { .. } | Decision::DeleteProfile { .. } | Decision::Release { .. } => {}
         }
     }
     for ((a, b), link) in pairs {
@@ -156,6 +156,8 @@ pub fn accepts(
             let there = resolve(events, operations, rules).cluster_of(&id).is_some();
             if there { Ok(()) } else { refuse(RefusedRule::NeverSeen, [id]) }
         }
+        // About the quarantine, which identity knows nothing of.
+        Decision::Release { .. } => Ok(()),
     }
 }
 
@@ -210,7 +212,10 @@ fn can_undo(operations: &[(u64, Decision)], number: u64) -> Result<(), Refusal> 
         None => refuse(RefusedRule::NotThere, []),
         Some((
             _,
-            Decision::Undo { .. } | Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. },
+            Decision::Undo { .. }
+            | Decision::DeleteMessage { .. }
+            | Decision::DeleteProfile { .. }
+            | Decision::Release { .. },
         )) => refuse(RefusedRule::NotThere, []),
         Some(_) => Ok(()),
     }

@@ -111,9 +111,13 @@ impl Shared {
 
     /// Publishes the synced tail.
     fn end_group(&self, tail: u64) {
+        let failed = self.poisoned().is_some();
         let mut state = lock(&self.state);
         state.tail = tail;
-        state.in_flight = None;
+        // What a failed sync left in the file is a record after a restart: the watermark must not pass its time.
+        if !failed {
+            state.in_flight = None;
+        }
         drop(state);
         self.tail_moved.notify_all();
     }

@@ -33,10 +33,26 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     if !is_condition {
         onefold_audience::check_value(&expr).map_err(failed)?;
     }
+    let kind = if is_condition { "condition" } else { "value" };
+    let notes: Vec<String> =
+        onefold_audience::explain::notes(&expr).into_iter().map(|(_, note)| note).collect();
+    let later: Vec<String> = onefold_audience::unsupported(&expr).into_iter().map(|(_, note)| note).collect();
+    if check.json {
+        let explanation = onefold_audience::explain::explain(&expr);
+        let answer = serde_json::json!({
+            "kind": kind, "canonical": expr.to_string(), "explanation": explanation, "notes": notes, "unsupported": later,
+        });
+        println!("{answer}");
+        return Ok(ExitCode::SUCCESS);
+    }
     println!(
-        "{}\n{expr}",
-        if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" }
+        "{}\n  {expr}\nmeans: {}",
+        if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" },
+        onefold_audience::explain::explain(&expr)
     );
+    for note in notes {
+        println!("note: {note}");
+    }
     for (_, note) in onefold_audience::unsupported(&expr) {
         println!("note: {note}");
     }

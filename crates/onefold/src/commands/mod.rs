@@ -3,5 +3,8 @@
 pub(crate) mod check;
 pub(crate) mod deliveries;
 pub(crate) mod profile;
+pub(crate) mod quarantine;
+pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod tail;
 pub(crate) mod workspace;

@@ -1,6 +1,6 @@
-//! `onefold plan` and `onefold apply`: configuration as code.
+//! `onefold plan`, `onefold apply` and `onefold export`: configuration as code.
 
-use crate::args::{Apply, Plan};
+use crate::args::{Apply, Export, Plan};
 use crate::http::{Failed, Remote};
 use crate::workspace_file;
 use hyper::Method;
@@ -87,4 +87,63 @@ fn confirmed() -> Result<bool, Failed> {
     let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut line));
     read.map_err(|e| Failed::new(e.to_string()))?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
+pub(crate) async fn export(export: Export) -> Result<ExitCode, Failed> {
+    let answer = Remote::of(&export.server).ask(Method::GET, "/api/workspace", None).await?;
+    let mut workspace = answer["workspace"].clone();
+    if answer["version"] == 0 {
+        return Err(Failed::new("the server has no workspace yet; apply one first"));
+    }
+    without_defaults(&mut workspace);
+    if export.server.json {
+        println!("{workspace}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let yaml = serde_saphyr::to_string(&Plain(&workspace)).map_err(|error| Failed::new(error.to_string()))?;
+    print!(
+        "# The workspace in force, version {}. `***` stands for a secret, which is never printed; applied to this server it\n\
+         # keeps the secret in force.\n{yaml}",
+        answer["version"]
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// JSON as YAML: `arbitrary_precision` gives a number a form that only `serde_json` reads back.
+struct Plain<'a>(&'a Value);
+
+impl serde::Serialize for Plain<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => serializer.serialize_i64(whole),
+                (None, Some(broken)) => serializer.serialize_f64(broken),
+                (None, None) => serializer.serialize_str(&number.to_string()),
+            },
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
+            Value::Object(members) => {
+                serializer.collect_map(members.iter().map(|(key, item)| (key, Plain(item))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// A file says what differs from the defaults: members that are `null`, empty or `enabled: true` go.
+fn without_defaults(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.values_mut().for_each(without_defaults);
+            object.retain(|key, item| match item {
+                Value::Null => false,
+                Value::String(text) => !text.is_empty(),
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(members) => !members.is_empty(),
+                Value::Bool(flag) => !(key == "enabled" && *flag),
+                Value::Number(_) => true,
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_defaults),
+        _ => {}
+    }
 }

@@ -28,15 +28,7 @@ pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
         .await
         .map_err(|error| Failed::new(format!("the receiver cannot be started: {error}")))?;
     let workspace = workspace(&data, &receiver.url())?;
-    let serve = Serve {
-        data: data.clone(),
-        listen: demo.listen,
-        workspace: Vec::new(),
-        admin_token: None,
-        trust_proxy: false,
-        cache_mib: 64,
-        log_format: LogFormat::Text,
-    };
+    let serve = Serve::small(&data, demo.listen).map_err(Failed)?;
     let running = server::start(&serve).await?;
     running.admin.apply_at_start(workspace).await.map_err(Failed)?;
     let base = format!("http://{}", running.address);

@@ -1,0 +1,69 @@
+//! `onefold quarantine`: what was refused, and sending it again.
+
+use crate::args::{Quarantine, Refused};
+use crate::http::{Failed, Remote};
+use hyper::Method;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+pub(crate) async fn run(quarantine: Quarantine) -> Result<ExitCode, Failed> {
+    let remote = Remote::of(&quarantine.server);
+    match quarantine.what {
+        Refused::List { from, bodies } => list(&remote, from, bodies, quarantine.server.json).await?,
+        Refused::Send { number, body } => {
+            if body.is_some() && number.len() > 1 {
+                return Err(Failed::new("--body is one item; name one number with it"));
+            }
+            let body: Option<Value> = body
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(|error| Failed::new(format!("--body is not JSON: {error}")))?;
+            for number in number {
+                let path = format!("/api/quarantine/{number}/send");
+                remote.ask(Method::POST, &path, Some(&json!({ "body": body }))).await?;
+                println!("{number}: sent");
+            }
+        }
+        Refused::Discard { number } => {
+            for number in number {
+                remote.ask(Method::POST, &format!("/api/quarantine/{number}/discard"), None).await?;
+                println!("{number}: discarded");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result<(), Failed> {
+    let mut cursor = Some(from);
+    let mut shown = 0;
+    let mut dropped = Value::Null;
+    while let Some(from) = cursor {
+        let page = remote.ask(Method::GET, &format!("/api/quarantine?cursor={from}&limit=500"), None).await?;
+        for item in page["data"].as_array().into_iter().flatten() {
+            shown += 1;
+            if as_json {
+                println!("{item}");
+                continue;
+            }
+            let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+            println!(
+                "{} {} {} {}: {}",
+                item["number"],
+                text("received_at"),
+                text("source"),
+                text("code"),
+                text("detail")
+            );
+            if bodies {
+                println!("    {}", text("body"));
+            }
+        }
+        dropped = page["dropped"].clone();
+        cursor = page["cursor"].as_u64();
+    }
+    if !as_json {
+        println!("{shown} items; {dropped} dropped by the cap so far");
+    }
+    Ok(())
+}

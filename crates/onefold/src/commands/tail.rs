@@ -1,0 +1,66 @@
+//! `onefold tail`: what is happening now, a line each.
+
+use crate::args::Tail;
+use crate::http::{Failed, Remote};
+use serde_json::Value;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(crate) async fn run(tail: Tail) -> Result<ExitCode, Failed> {
+    let mut path = "/api/live".to_owned();
+    if let Some(filter) = &tail.filter {
+        onefold_audience::parse_selector(filter).map_err(|error| Failed::new(error.render(filter)))?;
+        path = format!("/api/live?where={}", percent(filter));
+    }
+    let mut pending = Vec::new();
+    let mut left = tail.count.unwrap_or(u64::MAX);
+    let mut out = std::io::stdout();
+    Remote::of(&tail.server)
+        .stream(&path, &mut |chunk| {
+            pending.extend_from_slice(chunk);
+            while let Some(end) = pending.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = pending.drain(..end + 2).collect();
+                let Some(line) = line(&String::from_utf8_lossy(&event), &tail) else { continue };
+                // A reader that went away ends the stream.
+                if left == 0 || writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+                    return false;
+                }
+                left -= 1;
+            }
+            left > 0
+        })
+        .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A server-sent event as a line; `None` for one that was not asked for.
+fn line(event: &str, tail: &Tail) -> Option<String> {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let (kind, data) = (field("event:")?, field("data:")?);
+    if !(tail.all || matches!(kind, "folded" | "missed")) {
+        return None;
+    }
+    let data: Value = serde_json::from_str(data).ok()?;
+    if tail.server.json {
+        return Some(serde_json::json!({ "happening": kind, "data": data }).to_string());
+    }
+    let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+    Some(match kind {
+        "folded" => {
+            let message = &data["message"];
+            let who = message["userId"].as_str().or(message["anonymousId"].as_str()).unwrap_or("-");
+            let content = ["properties", "traits"].iter().find_map(|name| message.get(*name));
+            let content = content.map(Value::to_string).unwrap_or_default();
+            format!("{} {} {} {who} {content}", text("timestamp"), text("type"), text("name"))
+        }
+        "missed" => format!("({} more than this line could follow)", data["count"]),
+        _ => format!("{kind} {data}"),
+    })
+}
+
+fn percent(text: &str) -> String {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
