@@ -71,10 +71,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Writes the outbox row that hands message `at` to `destination`.
+    /// Writes the outbox row that hands message `at` to `destination`; `who` as in `emit`.
     pub(crate) fn forward(
         &mut self,
         profile: &mut Profile,
+        who: Option<&Arc<Who>>,
         destination: DestinationId,
         at: EventRef,
         transition: &Transition,
@@ -84,7 +85,7 @@ impl Batch<'_> {
         hasher.write_u32(destination.0);
         hasher.write_u64(at.position.0);
         hasher.write_u16(at.index);
-        self.enqueue(profile, None, destination, hasher.finish128().as_u128(), transition)
+        self.enqueue(profile, who, destination, hasher.finish128().as_u128(), transition)
     }
 
     /// Who the profile is that is being settled: asked for only if an effect goes out, which is rare.

@@ -12,7 +12,7 @@ use crate::view::PlainTraits;
 use onefold_audience::{Flip, FlipKind};
 use onefold_store::Table;
 use onefold_types::effect::{Cause, Change};
-use onefold_types::{AudienceId, ProfileHandle, Timestamp};
+use onefold_types::{AudienceId, DestinationId, EventRef, ProfileHandle, Timestamp};
 use std::sync::Arc;
 
 impl Batch<'_> {
@@ -47,6 +47,8 @@ impl Batch<'_> {
                 Some(cluster) if gone => Some(Arc::new(self.who_was(&cluster)?)),
                 _ => None,
             };
+            // What it owned when it came goes out all the same.
+            self.forward_all(handle, &mut profile, touch.forwards, who.as_ref())?;
             return self.forget(handle, profile, &cause, who.as_ref());
         }
         let compiled = self.compiled.clone();
@@ -67,14 +69,26 @@ impl Batch<'_> {
                 self.emit(&mut profile, None, &transition)?;
             }
         }
-        for (destination, at, message_id) in touch.forwards {
+        self.forward_all(handle, &mut profile, touch.forwards, None)?;
+        self.rearm(handle, &mut profile)?;
+        self.memory.profiles.put(handle, profile);
+        Ok(())
+    }
+
+    /// Hands messages to the destinations that want them.
+    fn forward_all(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        forwards: Vec<(DestinationId, EventRef, String)>,
+        who: Option<&Arc<Who>>,
+    ) -> Result<(), Error> {
+        for (destination, at, message_id) in forwards {
             let cause = Cause::Event { message_id, late: false };
             let transition =
                 Transition { profile: handle, effective: self.now, change: Change::Event { at }, cause };
-            self.forward(&mut profile, destination, at, &transition)?;
+            self.forward(profile, who, destination, at, &transition)?;
         }
-        self.rearm(handle, &mut profile)?;
-        self.memory.profiles.put(handle, profile);
         Ok(())
     }
 

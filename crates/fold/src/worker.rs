@@ -13,7 +13,7 @@ use onefold_store::{Progress, Store};
 use onefold_types::{AudienceId, Position, Timestamp};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How a worker works.
@@ -99,7 +99,11 @@ struct Inner {
     catalogue: ArcSwap<Compiled>,
     stop: AtomicBool,
     sizes: RwLock<HashMap<u32, i64>>,
+    told: OnceLock<Told>,
 }
+
+/// Told of each catalogue that comes into force.
+type Told = Box<dyn Fn(&Arc<Compiled>) + Send + Sync>;
 
 impl Handle {
     /// The catalogue in force.
@@ -118,6 +122,13 @@ impl Handle {
     #[must_use]
     pub fn engine_time(&self) -> Timestamp {
         self.inner.status.lock().unwrap_or_else(PoisonError::into_inner).engine_time
+    }
+
+    /// Has `told` called with the catalogue in force now, and with each that follows before anyone who waits for its
+    /// record goes on; on the worker's thread. Once only: a second call changes nothing.
+    pub fn on_catalogue(&self, told: impl Fn(&Arc<Compiled>) + Send + Sync + 'static) {
+        told(&self.catalogue());
+        let _ = self.inner.told.set(Box::new(told));
     }
 
     /// Members of an audience.
@@ -179,6 +190,7 @@ impl Worker {
                 catalogue: ArcSwap::new(memory.compiled.clone()),
                 stop: AtomicBool::new(false),
                 sizes: RwLock::new(memory.sizes.clone()),
+                told: OnceLock::new(),
             }),
         };
         let worker = Self { log, store, options, memory, progress, last_sync: None, handle };
@@ -240,7 +252,11 @@ impl Worker {
         }
         let (progress, report) = batch.commit(self.options.partition, self.progress, position)?;
         self.progress = progress;
-        self.handle.inner.catalogue.store(self.memory.compiled.clone());
+        let inner = &self.handle.inner;
+        let before = inner.catalogue.swap(self.memory.compiled.clone());
+        if let Some(told) = inner.told.get().filter(|_| !Arc::ptr_eq(&before, &self.memory.compiled)) {
+            told(&self.memory.compiled);
+        }
         self.publish_sizes();
         self.publish(None);
         Ok((Step::Worked, report))

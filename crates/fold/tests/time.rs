@@ -244,3 +244,17 @@ fn whoever_is_deleted_leaves_the_audiences_by_name() {
     let exits = [format!("-a@{MINUTE} user_id:u"), format!("-a@{MINUTE} user_id:v")];
     assert_eq!(fold.told()[2..], exits);
 }
+
+#[test]
+fn a_message_is_forwarded_though_its_profile_owns_nothing_any_more() {
+    let mut workspace = common::workspace(&[], &[]);
+    workspace["destinations"][0]["events"] = json!(["page"]);
+    let mut fold = Fold::new(workspace);
+    fold.at(0).receive(&[json!({ "type": "track", "event": "X", "userId": "u2", "anonymousId": "a1" })]);
+    fold.receive(&[
+        json!({ "type": "page", "name": "Home", "anonymousId": "a1" }),
+        json!({ "type": "alias", "userId": "u3", "previousId": "a1" }),
+    ]);
+    let told = fold.told();
+    assert_eq!(told.iter().filter(|effect| effect.starts_with("event@")).count(), 1, "{told:?}");
+}

@@ -161,25 +161,17 @@ fn run_fold(
     live: &Live,
 ) -> (std::thread::JoinHandle<()>, watch::Receiver<bool>) {
     let runtime = tokio::runtime::Handle::current();
-    let publish = {
-        let (handle, delivery, catalogue) = (handle.clone(), delivery.clone(), catalogue.clone());
-        let mut known = 0;
-        move || {
-            let compiled = handle.catalogue();
-            if compiled.catalogue.version.0 != known {
-                known = compiled.catalogue.version.0;
-                let _inside = runtime.enter();
-                delivery.configure(&compiled.catalogue);
-                catalogue.store(Some(Arc::new(compiled.catalogue.clone())));
-            }
+    let (configured, catalogue) = (delivery.clone(), catalogue.clone());
+    handle.on_catalogue(move |compiled| {
+        if compiled.catalogue.version.0 > 0 {
+            let _inside = runtime.enter();
+            configured.configure(&compiled.catalogue);
+            catalogue.store(Some(Arc::new(compiled.catalogue.clone())));
         }
-    };
-    let mut publish = publish;
-    publish();
+    });
     let waker = delivery.clone();
     let mut written = None;
     let then = Box::new(move |status: &onefold_fold::Status| {
-        publish();
         let next = status.counters.next_outbox;
         if written.replace(next) != Some(next) {
             waker.wake();
