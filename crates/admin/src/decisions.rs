@@ -2,10 +2,10 @@
 
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
+use crate::describe::{Described, operation};
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use onefold_connector::Outcome as Sent;
 use onefold_delivery::render::iso;
 use onefold_fold::Outcome;
@@ -14,21 +14,47 @@ use onefold_identity::why::{Because, Hop, WhyNot};
 use onefold_log::record::Record;
 use onefold_types::Identifier;
 use onefold_types::decision::{Decision, DecisionRecord};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(crate) fn routes() -> Router<Admin> {
-    Router::new()
-        .route("/api/why", get(why))
-        .route("/api/decisions", get(list).post(decide))
-        .route("/api/transitions", get(transitions))
-        .route("/api/quarantine", get(quarantine))
-        .route("/api/quarantine/{number}/send", post(send_again))
-        .route("/api/quarantine/{number}/discard", post(discard_item))
-        .route("/api/destinations", get(destinations))
-        .route("/api/destinations/{key}/dead-letters", get(dead_letters))
-        .route("/api/destinations/{key}/dead-letters/{sequence}/retry", post(retry))
-        .route("/api/destinations/{key}/dead-letters/{sequence}/discard", post(discard))
+pub(crate) fn routes() -> Described {
+    Described::default()
+        .get(
+            "/api/why",
+            operation("Why two identifiers are one person, or why they are not").query::<Two>(),
+            why,
+        )
+        .get("/api/decisions", operation("Operator decisions that were taken").query::<Page>(), list)
+        .post(
+            "/api/decisions",
+            operation("Takes a decision, or says why it is refused").body::<Asked>(),
+            decide,
+        )
+        .get("/api/transitions", operation("Merges, splits and moves").query::<Page>(), transitions)
+        .get("/api/quarantine", operation("What was refused, and why").query::<Page>(), quarantine)
+        .post(
+            "/api/quarantine/{number}/send",
+            operation("Sends a refused item again, mended or as it was").body::<Again>(),
+            send_again,
+        )
+        .post("/api/quarantine/{number}/discard", operation("Gives a refused item up"), discard_item)
+        .get("/api/destinations", operation("Destinations and how each is doing"), destinations)
+        .get(
+            "/api/destinations/{key}/dead-letters",
+            operation("Effects that could not be delivered").query::<Page>(),
+            dead_letters,
+        )
+        .post(
+            "/api/destinations/{key}/dead-letters/{sequence}/retry",
+            operation("Sends a dead letter again"),
+            retry,
+        )
+        .post(
+            "/api/destinations/{key}/dead-letters/{sequence}/discard",
+            operation("Gives a dead letter up"),
+            discard,
+        )
 }
 
 fn identifier(text: &str) -> Result<Identifier, Refused> {
@@ -38,9 +64,11 @@ fn identifier(text: &str) -> Result<Identifier, Refused> {
     Ok(Identifier::new(id_type, value))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Two {
+    /// An identifier, `type:value`.
     a: String,
+    /// Another.
     b: String,
 }
 
@@ -85,12 +113,17 @@ fn shown(query: &mut View<'_, '_>, hop: &Hop) -> Result<Value, onefold_fold::Err
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Asked {
+    /// `kind` is link, cut, force (with `a` and `b`), block, unblock, delete_profile (with `id`), delete_message (with
+    /// `message_id`), undo or release (with `number`); an identifier is `{type, id}`.
     #[serde(flatten)]
+    #[schemars(with = "std::collections::BTreeMap<String, Value>")]
     decision: Decision,
+    /// Why, in the operator's words.
     #[serde(default)]
     reason: String,
+    /// Who decided.
     #[serde(default)]
     operator: String,
 }
@@ -129,10 +162,12 @@ async fn take(admin: &Admin, asked: Asked) -> Answer {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Page {
+    /// Where the last page ended.
     #[serde(default)]
     cursor: u64,
+    /// At most so many; 50 if it is not given, 1,000 at most.
     limit: Option<usize>,
 }
 
@@ -193,12 +228,14 @@ async fn quarantine(State(admin): State<Admin>, Query(page): Query<Page>) -> Ans
     .map(Json)
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 struct Again {
     /// The item as it should have been; as it was if this is not given.
     body: Option<Value>,
+    /// Why, in the operator's words.
     #[serde(default)]
     reason: String,
+    /// Who decided.
     #[serde(default)]
     operator: String,
 }

@@ -1,21 +1,27 @@
 //! Health, readiness, metrics, the description of the API.
 
 use crate::Admin;
+use crate::describe::{Described, operation};
 use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::json;
 use std::fmt::Write;
 
-pub(crate) fn routes() -> Router<Admin> {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
+pub(crate) fn routes() -> Described {
+    let text = |summary| operation(summary).answers("text/plain").open();
+    Described::default().get("/healthz", text("Whether the process answers"), || async { "ok\n" }).get(
+        "/readyz",
+        text("Whether it accepts events"),
+        ready,
+    )
 }
 
-pub(crate) fn guarded_routes() -> Router<Admin> {
-    Router::new().route("/metrics", get(metrics)).route("/api/status", get(status))
+pub(crate) fn guarded_routes() -> Described {
+    Described::default()
+        .get("/metrics", operation("Counters and gauges for Prometheus").answers("text/plain"), metrics)
+        .get("/api/status", operation("How far the fold is, and what it counted"), status)
 }
 
 /// Loaded and accepting; not that the backlog is drained.

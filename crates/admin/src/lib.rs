@@ -9,6 +9,7 @@
 mod answer;
 mod auth;
 mod decisions;
+mod describe;
 mod health;
 mod live;
 mod profiles;
@@ -17,8 +18,9 @@ mod workspace;
 pub use auth::Access;
 pub use live::{Live, LiveObserver};
 
-use axum::Router;
-use axum::middleware;
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use describe::Described;
 use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
 use onefold_log::SharedLog;
@@ -70,12 +72,23 @@ impl Admin {
 
 /// All routes.
 pub fn router(admin: Admin) -> Router {
-    let guarded = Router::new()
-        .merge(profiles::routes())
-        .merge(workspace::routes())
-        .merge(decisions::routes())
-        .merge(live::routes())
-        .merge(health::guarded_routes())
-        .layer(middleware::from_fn_with_state(admin.clone(), auth::guard));
-    guarded.merge(profiles::open_routes()).merge(health::routes()).with_state(admin)
+    let guarded = [
+        profiles::routes(),
+        workspace::routes(),
+        decisions::routes(),
+        live::routes(),
+        health::guarded_routes(),
+    ];
+    let open = [profiles::open_routes(), health::routes()];
+    let parts: Vec<&Described> = guarded.iter().chain(&open).collect();
+    let description = Described::openapi(&parts);
+    let describe = get(move || async move { Json(description) });
+    let merged = |parts: Vec<Described>| {
+        parts.into_iter().fold(Router::new(), |router, part| router.merge(part.router))
+    };
+    merged(guarded.into())
+        .route("/api/openapi.json", describe)
+        .layer(middleware::from_fn_with_state(admin.clone(), auth::guard))
+        .merge(merged(open.into()))
+        .with_state(admin)
 }

@@ -2,16 +2,16 @@
 
 use crate::Admin;
 use crate::answer::Refused;
-use axum::Router;
+use crate::describe::{Described, operation};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::routing::get;
 use onefold_api::Place;
 use onefold_audience::Selector;
 use onefold_delivery::render::iso;
 use onefold_fold::report::{Happening, Report};
 use onefold_fold::{Observer, Status};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -62,11 +62,12 @@ impl Observer for LiveObserver {
     }
 }
 
-pub(crate) fn routes() -> Router<Admin> {
-    Router::new().route("/api/live", get(stream))
+pub(crate) fn routes() -> Described {
+    let what = operation("What is happening now, as server-sent events").query::<Wanted>();
+    Described::default().get("/api/live", what.answers("text/event-stream"), stream)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
     /// An event selector: other events are not told.
     #[serde(rename = "where")]

@@ -2,33 +2,48 @@
 
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
+use crate::describe::{Described, operation};
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use onefold_delivery::render::iso;
 use onefold_fold::profile::TraitValue;
 use onefold_fold::query::Person;
 use onefold_types::{EventRef, Position, ProfileHandle, Timestamp};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(crate) fn routes() -> Router<Admin> {
-    Router::new().route("/v1/spaces/{workspace}/collections/{collection}/profiles/{id}/{part}", get(part))
+pub(crate) fn routes() -> Described {
+    Described::default().get(
+        "/v1/spaces/{workspace}/collections/{collection}/profiles/{id}/{part}",
+        operation(
+            "Someone, or an account. collection: users or accounts; id: type:value; part: traits, external_ids, events, \
+             metadata, links or audiences",
+        )
+        .query::<Wanted>(),
+        part,
+    )
 }
 
-pub(crate) fn open_routes() -> Router<Admin> {
-    Router::new().route("/v1/personalize", get(personalize))
+pub(crate) fn open_routes() -> Described {
+    let what = operation("What a page may know about its own visitor").query::<Visitor>().open();
+    Described::default().get("/v1/personalize", what, personalize)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Wanted {
+    /// Only these keys, with commas between.
     include: Option<String>,
+    /// Only `trait`, `computed_trait` or `audience`.
     class: Option<String>,
+    /// Also the source and the time of each.
     #[serde(default)]
     verbose: bool,
+    /// At most so many.
     limit: Option<usize>,
+    /// Where the last page ended.
     cursor: Option<String>,
 }
 
@@ -236,9 +251,11 @@ fn account(admin: &Admin, id: &str, part: &str, wanted: &Wanted) -> Result<Value
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Visitor {
+    /// The visitor's device.
     anonymous_id: String,
+    /// The page's source.
     write_key: String,
 }
 

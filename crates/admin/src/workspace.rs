@@ -2,33 +2,64 @@
 
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
+use crate::describe::{Described, operation};
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use onefold_api::Place;
 use onefold_fold::catalogue::{Problem, next};
 use onefold_log::record::Record;
 use onefold_types::Catalogue;
 use onefold_types::workspace::Workspace;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(crate) fn routes() -> Router<Admin> {
-    Router::new()
-        .route("/api/workspace", get(current))
-        .route("/api/plan", post(plan))
-        .route("/api/apply", post(apply))
-        .route("/api/check", post(check))
-        .route("/api/audiences", get(audiences))
+pub(crate) fn routes() -> Described {
+    Described::default()
+        .get("/api/workspace", operation("The workspace in force, secrets hidden"), current)
+        .post(
+            "/api/plan",
+            operation("What an apply would change").query::<How>().body::<WorkspaceFile>(),
+            plan,
+        )
+        .post("/api/apply", operation("Applies a workspace").query::<How>().body::<WorkspaceFile>(), apply)
+        .post(
+            "/api/check",
+            operation("What an expression is, or where it is wrong").body::<Expression>(),
+            check,
+        )
+        .get("/api/audiences", operation("Audiences and how many are in each").query::<Keys>(), audiences)
+}
+
+/// A workspace, as in a workspace file: `version`, `workspace`, `sources`, `identity`, `computed_traits`, `audiences`,
+/// `destinations`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the description of a body; the handlers read a `Workspace`")]
+struct WorkspaceFile {
+    /// 1.
+    version: u32,
+    /// The workspace's key.
+    workspace: String,
+    #[serde(flatten)]
+    rest: std::collections::BTreeMap<String, Value>,
+}
+
+/// Which part of a list that is in order of key.
+#[derive(Deserialize, JsonSchema)]
+struct Keys {
+    /// The last key of the page before.
+    cursor: Option<String>,
+    /// At most so many; 200 if it is not given, 1,000 at most.
+    limit: Option<usize>,
 }
 
 /// How long an apply waits to be folded.
 const FOLDED_WITHIN: Duration = Duration::from_secs(60);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct How {
     /// Remove what the file does not name.
     #[serde(default)]
@@ -274,8 +305,9 @@ impl Admin {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Expression {
+    /// In the audience language.
     expression: String,
 }
 
@@ -292,21 +324,27 @@ async fn check(Json(given): Json<Expression>) -> Answer {
     if !is_condition {
         onefold_audience::check_value(&expr).map_err(&wrong)?;
     }
-    let unsupported: Vec<String> =
-        onefold_audience::unsupported(&expr).into_iter().map(|(_, text)| text).collect();
+    let texts = |notes: Vec<(_, String)>| notes.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+    let unsupported = texts(onefold_audience::unsupported(&expr));
+    let notes = texts(onefold_audience::explain::notes(&expr));
+    let kind = if is_condition { "condition" } else { "value" };
+    let explanation = onefold_audience::explain::explain(&expr);
     Ok(Json(
-        json!({ "canonical": expr.to_string(), "kind": if is_condition { "condition" } else { "value" }, "unsupported": unsupported }),
+        json!({ "canonical": expr.to_string(), "kind": kind, "explanation": explanation, "notes": notes, "unsupported": unsupported }),
     ))
 }
 
-async fn audiences(State(admin): State<Admin>) -> Answer {
+async fn audiences(State(admin): State<Admin>, Query(keys): Query<Keys>) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let status = admin.0.reader.handle().status();
-    let list: Vec<Value> = compiled
-        .catalogue
-        .workspace
-        .audiences
-        .iter()
+    let limit = keys.limit.unwrap_or(200).clamp(1, 1_000);
+    let mut sorted: Vec<_> = compiled.catalogue.workspace.audiences.iter().collect();
+    sorted.sort_by(|a, b| a.key.cmp(&b.key));
+    let start = keys.cursor.as_ref().map_or(0, |after| sorted.partition_point(|known| known.key <= *after));
+    let page: Vec<_> = sorted.iter().skip(start).take(limit).collect();
+    let cursor = page.last().filter(|_| start + page.len() < sorted.len()).map(|last| last.key.clone());
+    let list: Vec<Value> = page
+        .into_iter()
         .map(|audience| {
             let id = compiled.catalogue.audiences.get(&audience.key).copied().unwrap_or_default();
             let size = admin.0.reader.handle().audience_size(id);
@@ -314,5 +352,5 @@ async fn audiences(State(admin): State<Admin>) -> Answer {
         })
         .collect();
     let backfill = status.backfill.map(|(done, of)| json!({ "done": done, "of": of }));
-    Ok(Json(json!({ "data": list, "backfill": backfill })))
+    Ok(Json(json!({ "data": list, "cursor": cursor, "backfill": backfill })))
 }

@@ -174,12 +174,23 @@ fn analytics_node_is_stitched_and_counted() {
     assert_eq!(links["data"][0]["external_ids"][0]["id"], "node-account-1");
 }
 
+fn python() -> String {
+    std::env::var("ONEFOLD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+#[test]
+fn the_api_describes_itself_in_openapi() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let count: usize = run(&python(), &["openapi.py", &server.url()]).trim().parse().unwrap();
+    assert!(count > 20, "{count} paths");
+}
+
 #[test]
 fn analytics_python_is_stitched_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    let python = std::env::var("ONEFOLD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    run(&python, &["python.py", &server.url(), "wk_server", "1"]);
+    run(&python(), &["python.py", &server.url(), "wk_server", "1"]);
     server.drained();
     let events = server.events("user_id:python-user-1");
     let expected = [
