@@ -158,12 +158,17 @@ impl Batch<'_> {
     }
 
     /// Issues the customer key of a profile that has a person-scope identifier, or finds the oldest issued one.
-    pub(crate) fn customer_key(&mut self, profile: &mut Profile, handle: ProfileHandle) -> Result<(), Error> {
+    pub(crate) fn customer_key(
+        &mut self,
+        profile: &mut Profile,
+        handle: ProfileHandle,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         if profile.customer_key.is_some() {
             return Ok(());
         }
         let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
-        let mut oldest: Option<(u64, String)> = None;
+        let mut oldest: Option<(Timestamp, String)> = None;
         let mut strongest: Option<(Identifier, NodeId, u32)> = None;
         for member in &cluster.members {
             let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? else { continue };
@@ -171,8 +176,8 @@ impl Batch<'_> {
                 continue;
             }
             if let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? {
-                let issued: (u64, String) = rows::decode("ckey", &bytes)?;
-                if oldest.as_ref().is_none_or(|known| issued.0 < known.0) {
+                let issued: (Timestamp, String) = rows::decode("ckey", &bytes)?;
+                if oldest.as_ref().is_none_or(|known| issued < *known) {
                     oldest = Some(issued);
                 }
             }
@@ -183,7 +188,7 @@ impl Batch<'_> {
         }
         profile.customer_key = match (oldest, strongest) {
             (Some(issued), _) => Some(issued),
-            (None, Some((id, node, generation))) => Some(self.issue_customer_key(&id, node, generation)?),
+            (None, Some((id, node, generation))) => Some(self.issue_customer_key(&id, node, generation, at)?),
             (None, None) => None,
         };
         Ok(())
@@ -194,11 +199,10 @@ impl Batch<'_> {
         id: &Identifier,
         node: NodeId,
         generation: u32,
-    ) -> Result<(u64, String), Error> {
-        let number = self.memory.counters.next_customer;
-        self.memory.counters.next_customer += 1;
+        at: Timestamp,
+    ) -> Result<(Timestamp, String), Error> {
         let uuid = onefold_identity::rules::profile_id(self.setting.secret, id, generation);
-        let issued = (number, format!("cus_{}", uuid.replace('-', "")));
+        let issued = (at, format!("cus_{}", uuid.replace('-', "")));
         self.txn.put(Table::CustomerKey, node_customer_key(node), rows::encode(&issued)?);
         let mut key = vec![b'k'];
         key.extend(issued.1.as_bytes());

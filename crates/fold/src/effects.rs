@@ -107,7 +107,7 @@ impl Batch<'_> {
         id: u128,
         transition: &Transition,
     ) -> Result<(), Error> {
-        self.customer_key(profile, transition.profile)?;
+        self.customer_key(profile, transition.profile, transition.effective)?;
         let who = match who {
             Some(who) => who.clone(),
             None => self.named(transition.profile)?,

@@ -81,8 +81,6 @@ pub struct Counters {
     pub first_quarantine: u64,
     /// Quarantined items that the cap dropped.
     pub quarantine_dropped: u64,
-    /// The next customer key.
-    pub next_customer: u64,
     /// Messages folded (LOSS: folded + duplicates + conflicts + deleted = messages read).
     pub folded: u64,
     /// Messages whose id was known and whose content was the same.

@@ -198,18 +198,22 @@ impl Batch<'_> {
                 touch.forwards.push((*destination, at, view.message_id.to_owned()));
             }
         }
-        if touch.rebuild {
+        let rebuild = touch.rebuild;
+        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
+        if view.message_type == MessageType::Group {
+            self.fold_account(view, &stamp)?;
+        }
+        if rebuild {
             // The rebuild reads the streams, this message's row included.
             return Ok(());
         }
-        let mut touch = std::mem::take(touch);
+        let mut touch = self.touched.remove(&handle).unwrap_or_default();
         let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
         if !profile.is_person() {
             self.memory.counters.persons += 1;
             profile.catalogue = compiled.catalogue.version.0;
             compiled.plan.begin(&mut profile.state, &mut touch.primitives);
         }
-        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
         profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
         match view.message_type {
             MessageType::Identify => {
@@ -225,7 +229,6 @@ impl Batch<'_> {
             MessageType::Group => {
                 let since = profile.accounts.entry(view.group_id.to_owned()).or_insert(ts);
                 *since = (*since).min(ts);
-                self.fold_account(view, &stamp)?;
             }
             _ => {}
         }

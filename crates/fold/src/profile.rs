@@ -83,8 +83,9 @@ pub struct Profile {
     pub transitions: u64,
     /// Lanes that this one absorbed: their effects go first.
     pub absorbed: Vec<ProfileHandle>,
-    /// The customer key, once issued: its number and text.
-    pub customer_key: Option<(u64, String)>,
+    /// The customer key, once issued: the effective instant of the effect that it was issued for, and its text. The least
+    /// of those that a merge brings together stays: what the log says decides, not when the fold came to it.
+    pub customer_key: Option<(Timestamp, String)>,
 }
 
 impl Profile {
