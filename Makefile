@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything a target needs beyond Rust, Node 20, make and a C compiler it installs itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint clients clean
+.PHONY: help demo test test-long bench lint clients clean
 
 CARGO ?= cargo
 
@@ -15,6 +15,10 @@ test: clients ## Every test: lints, laws, conformance, simulator, real clients, 
 
 test-long: ## The laws and the simulator with many more cases (PROPTEST_CASES raises it)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} $(CARGO) test --release --locked --workspace
+
+bench: clients ## Every measurement; one with WHAT="fold cold", longer with SECONDS=300
+	$(CARGO) build --release --locked -p onefold -p onefold-bench
+	$${CARGO_TARGET_DIR:-target}/release/onefold-bench $(WHAT) --seconds $(or $(SECONDS),20)
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check

@@ -159,6 +159,9 @@ impl Batch<'_> {
             return Ok(refused("the identifier was never seen"));
         };
         let handle = node.cluster;
+        if handle == onefold_identity::graph::NO_CLUSTER {
+            return Ok(refused("the identifier is nobody's"));
+        }
         // Every message the profile owns goes first, so that no retry brings one back; then its identifiers.
         let ranges = onefold_identity::engine::owned_ranges(&compiled.rules, self, handle)?;
         for range in &ranges {

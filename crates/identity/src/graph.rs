@@ -240,6 +240,9 @@ pub enum Verb {
     Block,
     /// Counts again.
     Unblock,
+    /// Nothing under the rules of this graph, which block an identifier that it names or make one of the two. Kept since
+    /// it can be taken back; it names no node.
+    Void,
 }
 
 /// What the engine reads and writes. Reads see earlier writes of the same graph.

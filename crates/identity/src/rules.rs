@@ -2,7 +2,7 @@
 //! nothing. Rules are part of the resolution's arguments: other rules, another graph.
 
 use crate::blocked::Blocked;
-use crate::normalise::Normaliser;
+use crate::normalise::{Normaliser, region_of};
 use hmac::{Hmac, KeyInit, Mac};
 use onefold_types::Identifier;
 use onefold_types::event::is_type;
@@ -204,13 +204,14 @@ impl Rules {
         types.values_mut().for_each(mark_unique);
         check_ranks(&types, unnamed)?;
         let region = config.phone_region.as_ref().map(|text| {
-            text.to_uppercase().parse().map_err(|_| RulesError::Setting {
+            region_of(text).ok_or_else(|| RulesError::Setting {
                 place: "identity.phone_region".to_owned(),
                 found: text.clone(),
-                expected: "a country, as in ISO 3166: `NL`",
+                expected: "a country with telephones, as in ISO 3166: `NL`",
             })
         });
-        let retro = config.retro_window.as_ref().map(|text| duration("identity.retro_window", text));
+        // None at all is a window too: a login then claims nothing that was before it.
+        let retro = config.retro_window.as_ref().map(|text| duration("identity.retro_window", text, 0));
         Ok(Self {
             types,
             unnamed,
@@ -346,7 +347,7 @@ fn merged(base: TypeRule, given: &IdentifierRule) -> Result<TypeRule, RulesError
     }
     let limit = match (&given.within, given.limit, base.limit) {
         (Some(within), n, Limit::Ever(known) | Limit::Within(known, _)) => {
-            Limit::Within(n.unwrap_or(known), duration(&place("within"), within)?)
+            Limit::Within(n.unwrap_or(known), duration(&place("within"), within, 1)?)
         }
         (None, Some(n), _) => Limit::Ever(n),
         (None, None, known) => known,
@@ -402,8 +403,8 @@ fn check_ranks(types: &BTreeMap<String, TypeRule>, unnamed: TypeRule) -> Result<
     }
 }
 
-/// Reads `7d`: a number and one of ms, s, m, h, d, w.
-fn duration(place: &str, text: &str) -> Result<i64, RulesError> {
+/// Reads `7d`: a number and one of ms, s, m, h, d, w; of at least so many milliseconds.
+fn duration(place: &str, text: &str, least: i64) -> Result<i64, RulesError> {
     let wrong = || RulesError::Setting {
         place: place.to_owned(),
         found: text.to_owned(),
@@ -421,7 +422,7 @@ fn duration(place: &str, text: &str) -> Result<i64, RulesError> {
         "w" => 7 * DAY_MS,
         _ => return Err(wrong()),
     };
-    number.checked_mul(unit).filter(|ms| *ms > 0).ok_or_else(wrong)
+    number.checked_mul(unit).filter(|ms| *ms >= least).ok_or_else(wrong)
 }
 
 /// A profile id: a `UUIDv8` (RFC 9562, 5.8) of HMAC-SHA256 under the workspace's secret over type, value and generation,

@@ -109,7 +109,7 @@ prop_compose! {
         windows in (0..5u8, 0..2u8, 0..8u8),
         hub_threshold in 1..4u32,
         size_cap in prop_oneof![Just(1000u32), 3..7u32],
-        retro in prop_oneof![3 => Just(None), 1 => (1..6u8).prop_map(Some)],
+        retro in prop_oneof![3 => Just(None), 1 => (0..6u8).prop_map(Some)],
         last_wins in prop_oneof![4 => Just(None), 1 => Just(Some("email")), 1 => Just(Some("anonymous_id"))],
     ) -> IdentityConfig {
         let mut identifiers = vec![

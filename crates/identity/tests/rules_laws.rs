@@ -12,6 +12,10 @@ use std::cmp::Ordering;
 const TYPES: &[&str] =
     &["user_id", "email", "phone", "anonymous_id", "ios.id", "crm_id", "loyalty_id", "nick"];
 
+/// None, and countries whose dialling differs: trunk prefixes, prefixes that turn into others, calls abroad.
+const REGIONS: &[&str] =
+    &["", "NL", "US", "BR", "AR", "DE", "IT", "MX", "JP", "FI", "RU", "CO", "GB", "AU", "SG", "HU", "UY"];
+
 fn compile(json: &str) -> Result<Rules, RulesError> {
     let config: IdentityConfig = serde_json::from_str(json).expect("the configuration reads");
     Rules::compile(&config)
@@ -40,12 +44,26 @@ proptest! {
     #[test]
     fn a_normal_form_is_its_own_normal_form(
         id_type in prop::sample::select(TYPES),
-        region in prop::sample::select(&["", "NL", "US", "BR", "AR", "DE", "IT", "MX", "JP"][..]),
+        region in prop::sample::select(REGIONS),
         raw in value(),
     ) {
         let rules = rules(region);
         if let Ok(id) = rules.normalise(id_type, &raw) {
             prop_assert_eq!(rules.normalise(id_type, &id.value), Ok(id));
+        }
+    }
+
+    /// What a number is called from abroad does not depend on where the workspace is at home.
+    #[test]
+    fn an_international_number_is_the_same_from_everywhere(
+        regions in prop::sample::subsequence(REGIONS, 2),
+        raw in "[+][0-9]{1,3}[ ()./-]{0,2}[0-9]{3,6}[ ()./-]{0,2}[0-9]{0,8}",
+    ) {
+        let found = regions.into_iter().map(|region| rules(region).normalise("phone", &raw)).collect::<Vec<_>>();
+        prop_assert_eq!(&found[0], &found[1]);
+        if let Ok(id) = &found[0] {
+            let digits = id.value.strip_prefix('+').unwrap();
+            prop_assert!((7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()), "{}", id);
         }
     }
 
@@ -69,6 +87,7 @@ fn what_cannot_be_meant_is_named_with_its_place() {
         (r#"{"size_cap":0}"#, "identity.size_cap"),
         (r#"{"retro_window":"soon"}"#, "identity.retro_window"),
         (r#"{"phone_region":"XX"}"#, "identity.phone_region"),
+        (r#"{"phone_region":"AQ"}"#, "identity.phone_region"),
         (r#"{"blocked":["/(/"]}"#, "/(/"),
         (r#"{"identifiers":[{"type":"email","limit":1},{"type":"email","limit":3}]}"#, "email"),
         (r#"{"identifiers":[{"type":"Bad Type"}]}"#, "Bad Type"),
@@ -86,6 +105,15 @@ fn what_cannot_be_meant_is_named_with_its_place() {
         let error = compile(json).expect_err(json).to_string();
         assert!(error.contains(place), "{json}: {error}");
     }
+}
+
+#[test]
+fn a_retro_window_may_be_none_at_all() {
+    let window = |json: &str| compile(json).unwrap().retro_window_ms();
+    assert_eq!(window("{}"), None);
+    assert_eq!(window(r#"{"retro_window":"0d"}"#), Some(0));
+    assert_eq!(window(r#"{"retro_window":"36h"}"#), Some(36 * 3_600_000));
+    assert!(compile(r#"{"retro_window":"-1d"}"#).is_err());
 }
 
 #[test]

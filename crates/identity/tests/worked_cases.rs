@@ -109,7 +109,13 @@ fn further_cases() -> Vec<Case> {
         case("no hub yet", "0:u1,e1; 1:u2,e1; 3:e1", "{u1,e1} {u2}", "m3->u1").under(r#"{"hub_threshold":2}"#),
         case("a login claims what is recent", "0:a1; 3:a1; 4:u1,a1; 5:u2,a1", "{a1} {u1} {u2}", "m1->a1 m2->u1")
             .under(r#"{"retro_window":"1d"}"#),
+        case("a login claims nothing", "0:a1; 1:u1,a1; 2:a1; 3:u2,a1; 4:a1", "{a1} {u1} {u2}", "m1->a1 m2->u1 m3->u1 m4->u2 m5->u2")
+            .under(r#"{"retro_window":"0d"}"#),
+        case("a browser of one person is that person's from its first event", "0:a1; 1:u1,a1", "{a1,u1}", "m1->u1")
+            .under(r#"{"retro_window":"0d"}"#),
         case("a person who changes e-mail keeps the browser", "0:u1,e1,a1; 1:u1,e2,a1", "{u1,e1,e2,a1}", "m2->u1")
+            .under(r#"{"preset":"b2b"}"#),
+        case("two addresses on one browser prove to be one person's", "0:e1,a1; 1:e2,a1; 2:u1,e1; 3:u1,e2; 4:a1", "{u1,e1,e2,a1}", "m1->u1 m2->u1 m5->u1")
             .under(r#"{"preset":"b2b"}"#),
         case("the most recent wins", "0:u1,e1; 1:u2,e1", "{u2,e1} {u1}", "m1->u1 m2->u2")
             .under(r#"{"identifiers":[{"type":"email","last_wins":true}]}"#),

@@ -1,6 +1,7 @@
 //! The incremental engine: after every step the graph equals the naive resolution of everything seen so far (I4).
 //!
-//! [`observe`] folds one event, [`decide`] one operator decision, [`forget_message`] and [`forget_profile`] a deletion.
+//! [`observe`] folds one event, [`decide`] one operator decision, [`take`] one that was accepted before,
+//! [`forget_message`] and [`forget_profile`] a deletion.
 //! Each answers with [`Changes`]; [`owner_of`] and [`owned_ranges`] say whose events are.
 //!
 //! **Never here:** I/O, a clock, randomness, message bodies. All reads and writes go through [`Graph`].
@@ -309,6 +310,21 @@ pub fn decide<G: Graph>(
     decision: &Decision,
 ) -> Result<Result<Changes, Refusal>, G::Error> {
     decide::decide(&mut World::new(rules, graph), number, decision)
+}
+
+/// Takes a decision that was accepted under `number` when it came, without judging it again: for a replay, whatever its
+/// order, and for other rules. It stays in force also where it has no effect now: a link that a limit, the size cap or a
+/// cut forbids joins as soon as nothing forbids it. A deletion is not about the graph and does nothing.
+///
+/// # Errors
+/// What went wrong in the graph.
+pub fn take<G: Graph>(
+    rules: &Rules,
+    graph: &mut G,
+    number: u64,
+    decision: &Decision,
+) -> Result<Changes, G::Error> {
+    decide::take(&mut World::new(rules, graph), number, decision)
 }
 
 /// Takes back an event whose stream row the caller has removed.

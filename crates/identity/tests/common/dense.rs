@@ -120,6 +120,32 @@ pub fn history(events: usize) -> impl Strategy<Value = History> {
     })
 }
 
+/// A history in which operators link values that only a window keeps apart, and later events move into it.
+pub fn windowed_links(events: usize) -> impl Strategy<Value = History> {
+    const PAIRS: &[(&str, &str)] = &[("e1", "e2"), ("e1", "e2"), ("e2", "e3"), ("a1", "a2"), ("u1", "e2")];
+    let seen = (0i64..16, vec(select(&["e1", "e1", "e2", "e2", "e3", "a1", "a2", "u1"][..]), 1..=2));
+    let event = seen.prop_map(|(half_days, tokens)| {
+        Step::Event(OracleEvent {
+            message_id: String::new(),
+            ts: Timestamp(half_days * DAY_MS / 2),
+            ids: tokens.into_iter().map(raw).collect(),
+        })
+    });
+    let pair = |(a, b)| (super::notation::id(a), super::notation::id(b));
+    let link = select(PAIRS).prop_map(pair).prop_map(|(a, b)| Step::Decide(Decision::Link { a, b }));
+    let other = decision().prop_map(Step::Decide);
+    let steps = vec(prop_oneof![5 => event, 5 => link, 1 => other], 4..=events);
+    let window = || select(&["36h", "2d", "3d"][..]).prop_map(str::to_owned);
+    (config(), steps, window(), window()).prop_map(|(mut config, mut steps, first, second)| {
+        for rule in &mut config.identifiers {
+            rule.limit = Some(1);
+            rule.within = Some(if rule.id_type == "email" { first.clone() } else { second.clone() });
+        }
+        name_messages(&mut steps);
+        History { config, steps }
+    })
+}
+
 /// A history without decisions.
 pub fn evidence(events: usize) -> impl Strategy<Value = History> {
     (config(), vec(event().prop_map(Step::Event), 1..=events)).prop_map(|(config, mut steps)| {
@@ -173,7 +199,8 @@ pub fn config() -> impl Strategy<Value = IdentityConfig> {
     let limit = |most| option::of(1u32..=most);
     let flag = || option::weighted(0.3, Just(true));
     let named = (limit(3), window(), flag(), limit(3), window(), flag(), limit(2));
-    (preset, named, 1u32..=3, prop_oneof![Just(1_000u32), 3u32..=8], window()).prop_map(
+    let retro = option::of(select(&["0d", "1d", "36h", "2d", "7d"][..]).prop_map(str::to_owned));
+    (preset, named, 1u32..=3, prop_oneof![Just(1_000u32), 3u32..=8], retro).prop_map(
         |(preset, named, hub_threshold, size_cap, retro_window)| {
             let (emails, email_window, email_last, browsers, browser_window, browser_last, phones) = named;
             let rule = |id_type: &str, limit, within, last_wins| IdentifierRule {

@@ -3,7 +3,7 @@
 
 use onefold_identity::engine::{
     Changes, NoOwner, Observed, Owner, Refusal, decide, forget_message, forget_profile, observe,
-    owned_ranges, owner_of,
+    owned_ranges, owner_of, take,
 };
 use onefold_identity::graph::{Graph, MemoryGraph, Stamp};
 use onefold_identity::oracle::{Cluster, Edge, NoOwnerReason, OracleEvent, OracleOwner, Resolution};
@@ -82,6 +82,12 @@ impl Engine {
                 answer
             }
         }
+    }
+
+    /// Takes a decision that was accepted before, as a replay does; deletions are made of the evidence.
+    pub fn take(&mut self, number: u64, decision: &Decision) -> Changes {
+        let Ok(changes) = take(&self.rules, &mut self.graph, number, decision);
+        changes
     }
 
     pub fn delete_message(&mut self, message_id: &str) -> Changes {
