@@ -49,6 +49,10 @@ impl Batch<'_> {
         let ts = view.ts.min(entry.rt);
         let late = ts < entry.rt.minus(LATE_MS);
         let cause = Cause::Event { message_id: view.message_id.to_owned(), late };
+        if view.message_type == MessageType::Group {
+            // Whoever said it: what an account is does not depend on who its speakers turn out to be.
+            self.fold_account(view, ts)?;
+        }
         let hash = self.ids_hash(view);
         if let Some(known) = self.memory.memo.get(hash, ts) {
             // Before the message is in a stream: what brings the owner up to date must not count it.
@@ -199,10 +203,6 @@ impl Batch<'_> {
             }
         }
         let rebuild = touch.rebuild;
-        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
-        if view.message_type == MessageType::Group {
-            self.fold_account(view, &stamp)?;
-        }
         if rebuild {
             // The rebuild reads the streams, this message's row included.
             return Ok(());
@@ -214,6 +214,7 @@ impl Batch<'_> {
             profile.catalogue = compiled.catalogue.version.0;
             compiled.plan.begin(&mut profile.state, &mut touch.primitives);
         }
+        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
         profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
         match view.message_type {
             MessageType::Identify => {
@@ -246,7 +247,8 @@ impl Batch<'_> {
     }
 
     /// A group call sets the account's traits.
-    fn fold_account(&mut self, view: &MessageView<'_>, stamp: &Stamp) -> Result<(), Error> {
+    fn fold_account(&mut self, view: &MessageView<'_>, ts: Timestamp) -> Result<(), Error> {
+        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
         let key = rows::account_key(view.group_id);
         let mut traits: TraitMap = match self.txn.get(Table::Account, &key)? {
             Some(bytes) => rows::decode("account", &bytes)?,

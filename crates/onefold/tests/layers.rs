@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("onefold-admin", 4),
     ("onefold", 5),
     ("onefold-sim", 6),
+    ("onefold-bench", 6),
 ];
 
 /// What a crate never depends on, from ARCHITECTURE.md's *never* column.
@@ -86,8 +87,12 @@ fn no_crate_has_what_it_must_never_have() {
 #[test]
 fn every_crate_takes_the_workspace_lints() {
     for name in dependencies().keys() {
-        let folder = name.strip_prefix("onefold-").unwrap_or("onefold");
-        let path = format!("{}/../{folder}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
+        let folder = match name.strip_prefix("onefold-") {
+            None => "../onefold",
+            Some("bench") => "../../bench",
+            Some(folder) => &format!("../{folder}"),
+        };
+        let path = format!("{}/{folder}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
         let manifest = std::fs::read_to_string(&path).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{path} lacks `[lints] workspace = true`");
     }

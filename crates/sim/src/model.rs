@@ -81,7 +81,7 @@ const VANISHED_LEAVE_SILENTLY: bool = false;
 const FORWARDS_GO_WITH_THEIR_PROFILE: bool = false;
 
 /// Whether the deletion of a profile may be taken though its identifier is nobody's.
-const DELETIONS_OF_NOBODY: bool = true;
+const DELETIONS_OF_NOBODY: bool = false;
 
 /// What became of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -512,10 +512,10 @@ impl Model {
         accounts
     }
 
-    /// The traits of an account: of each, the last by (time, message id) of those that persons own.
+    /// The traits of an account: of each, the last by (time, message id), whoever said it.
     #[must_use]
     pub fn account_traits(&self) -> BTreeMap<String, BTreeMap<String, Value>> {
-        let mut groups: Vec<&Said> = self.people.values().flat_map(|known| &known.events).collect();
+        let mut groups: Vec<&Said> = self.events.iter().map(|folded| &folded.said).collect();
         groups.retain(|event| event.message_type == MessageType::Group);
         groups.sort_by_key(|event| (event.ts, &event.message_id));
         let mut accounts: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
