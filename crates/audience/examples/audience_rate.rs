@@ -84,7 +84,7 @@ fn measure(what: &str, plan: &Plan, events: usize) {
         let body = bodies[number % bodies.len()].as_bytes();
         plan.observe(state, &mut touched, MessageType::Track, name, body, ts);
         flips += plan.settle(state, &mut touched, &NoTraits, ts).len();
-        evaluations += touched.evaluations;
+        evaluations += touched.filters_evaluated + touched.formulas_evaluated;
     }
     let seconds = start.elapsed().as_secs_f64();
     let mut bytes = Vec::new();

@@ -63,8 +63,10 @@ pub struct Touched {
     primitives: Vec<usize>,
     rules: Vec<usize>,
     everything: bool,
-    /// Filters that were evaluated, and formulas: what B8 counts.
-    pub evaluations: u64,
+    /// Filters of events that were evaluated (B8).
+    pub filters_evaluated: u64,
+    /// Formulas that were evaluated (B8).
+    pub formulas_evaluated: u64,
 }
 
 /// The primitives that a state is not complete for.
@@ -134,7 +136,7 @@ impl Plan {
         let properties = JsonProperties::new(body);
         for Bucket(filters) in self.buckets(message_type, name) {
             for filter in filters {
-                touched.evaluations += 1;
+                touched.filters_evaluated += 1;
                 if filter.condition.as_ref().is_some_and(|condition| !condition.holds(&properties)) {
                     continue;
                 }
@@ -182,24 +184,27 @@ impl Plan {
         let mut values = BTreeSet::new();
         for number in numbers {
             let primitive = &self.primitives[number];
-            let count = state.count_mut(primitive.id);
-            let flipped = refresh(primitive, count, now);
-            if flipped || primitive.want == Want::Value {
+            if refresh(primitive, state.count_mut(primitive.id), now) {
                 rules.extend(&primitive.parents);
             }
             values.extend(primitive.computed.iter().map(|id| (*id, number)));
         }
         if touched.everything {
-            values.extend(
-                self.primitives
-                    .iter()
-                    .enumerate()
-                    .flat_map(|(number, p)| p.computed.iter().map(move |id| (*id, number))),
-            );
+            let all = self.primitives.iter().enumerate();
+            values.extend(all.flat_map(|(number, p)| p.computed.iter().map(move |id| (*id, number))));
+        }
+        let mut changed = Vec::new();
+        for (id, number) in values {
+            let primitive = &self.primitives[number];
+            let value = state.count(primitive.id).map_or(0, |count| counted(primitive.when, count, now));
+            if set_computed(&mut state.computed, id, value) {
+                rules.extend(&primitive.parents);
+                changed.push(Flip { effective: now, kind: FlipKind::Computed(id, value) });
+            }
         }
         let mut flips = Vec::new();
         while let Some(rule) = rules.pop_first() {
-            touched.evaluations += 1;
+            touched.formulas_evaluated += 1;
             let rule = &self.rules[rule];
             let is = self.holds(&rule.formula, state, traits, now);
             if set_member(&mut state.members, rule.audience, is) {
@@ -209,13 +214,7 @@ impl Plan {
                 rules.extend(&rule.parents);
             }
         }
-        for (id, number) in values {
-            let primitive = &self.primitives[number];
-            let value = state.count(primitive.id).map_or(0, |count| counted(primitive.when, count, now));
-            if set_computed(&mut state.computed, id, value) {
-                flips.push(Flip { effective: now, kind: FlipKind::Computed(id, value) });
-            }
-        }
+        flips.append(&mut changed);
         touched.everything = false;
         state.counts.retain(|(_, count)| count.total > 0 || !count.times.is_empty());
         state.due = self.due(state, now);
@@ -303,7 +302,7 @@ impl Plan {
     /// Drops what this plan does not know any more.
     pub fn prune(&self, state: &mut State) {
         state.counts.retain(|(id, _)| self.by_id.contains_key(id));
-        state.members.retain(|id| self.audiences.contains(id));
+        state.members.retain(|id| self.audiences.contains_key(id));
         state.computed.retain(|(id, _)| self.computed.contains(id));
     }
 }
@@ -401,19 +400,30 @@ fn next_change(primitive: &Primitive, count: &Count, now: i64) -> Option<i64> {
             count.held.then(|| count.times[nth].saturating_add(window))
         }
         (When::Last(window), Want::Value) => count.times.first().map(|time| time.saturating_add(window)),
-        (When::Between { from, to }, want) => {
-            let instants =
-                count.times.iter().flat_map(|time| [time.saturating_add(to), time.saturating_add(from)]);
-            let mut instants: Vec<i64> = instants.filter(|instant| *instant > now).collect();
-            instants.sort_unstable();
-            let before = counted(primitive.when, count, Timestamp(now));
-            instants.into_iter().find(|instant| {
-                let then = counted(primitive.when, count, Timestamp(*instant));
-                match want {
-                    Want::AtLeast(n) => (then >= n) != (before >= n),
-                    Want::Value => then != before,
-                }
-            })
+        (When::Between { from, to }, want) => next_between(&count.times, from, to, want, now),
+    }
+}
+
+/// As [`next_change`] for times that enter `to` later and leave `from` later. Walks both sequences of boundaries forward,
+/// together where they meet, and stops at the first change.
+fn next_between(times: &[i64], from: i64, to: i64, want: Want, now: i64) -> Option<i64> {
+    let passed = |length: i64| times.partition_point(|time| time.saturating_add(length) <= now);
+    let (mut entered, mut left) = (passed(to), passed(from));
+    let truth = |count: usize| match want {
+        Want::AtLeast(n) => usize::from(count as u64 >= n),
+        Want::Value => count,
+    };
+    let before = truth(entered - left);
+    while left < times.len() {
+        let leaves = times[left].saturating_add(from);
+        let instant = times.get(entered).map_or(leaves, |time| time.saturating_add(to).min(leaves));
+        let until = |passed: usize, length: i64| {
+            passed + times[passed..].iter().take_while(|time| time.saturating_add(length) <= instant).count()
+        };
+        (entered, left) = (until(entered, to), until(left, from));
+        if truth(entered - left) != before {
+            return Some(instant);
         }
     }
+    None
 }

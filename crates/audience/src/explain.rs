@@ -7,6 +7,7 @@
 mod notes;
 
 use crate::ast::*;
+use crate::print::{Name, Pattern};
 use notes::can_be_missing;
 pub use notes::{notes, selector_notes};
 use std::fmt::{Display, Formatter, Result};
@@ -119,7 +120,7 @@ fn condition(f: &mut Formatter<'_>, expr: &Expr, scope: Scope) -> Result {
         }
         ExprKind::Matches { left, pattern, negated, ignoring_case, .. } => {
             tested(f, left, scope, *negated, ["matches the pattern ", "does not match the pattern "])?;
-            write!(f, "/{}/", Clean(pattern))?;
+            write!(f, "{}", Clean(&Pattern(pattern)))?;
             case(f, *ignoring_case)
         }
         ExprKind::Exists { left, negated } => {
@@ -173,7 +174,7 @@ fn value(f: &mut Formatter<'_>, expr: &Expr, scope: Scope) -> Result {
     match &expr.kind {
         ExprKind::Literal(literal) => write!(f, "{}", Clean(literal)),
         ExprKind::Path(path) => write!(f, "{}", Clean(&PathWords(path, scope))),
-        ExprKind::Computed(key) => write!(f, "the computed trait {}", Clean(key)),
+        ExprKind::Computed(key) => write!(f, "the computed trait {}", Clean(&Name(key))),
         ExprKind::Arithmetic { left, op, right } => {
             operand(f, left, scope)?;
             f.write_str(match op {
@@ -222,7 +223,16 @@ fn aggregated(f: &mut Formatter<'_>, aggregate: &Aggregate) -> Result {
     };
     f.write_str(before)?;
     if let Some(path) = &aggregate.path {
-        write!(f, "{}{after}", Clean(&PathWords(path, Scope::Event)))?;
+        // "the sum of …" takes them all, "the largest …" one of them.
+        let (of_all, each) = (before.ends_with("of "), path.segments.contains(&Segment::Each));
+        f.write_str(match (of_all, each) {
+            (true, true) => "all of ",
+            (true, false) => "",
+            (false, true) => "value of any of ",
+            (false, false) if path.root == Root::Properties => "",
+            (false, false) => "value of ",
+        })?;
+        write!(f, "{}{after}", Clean(&Plain(path, Scope::Event)))?;
     }
     write!(f, "{}{}", Events(&aggregate.selector), WindowWords(&aggregate.window))
 }
@@ -246,7 +256,7 @@ fn happened(f: &mut Formatter<'_>, did: &Did) -> Result {
         write!(f, "{before}{}", Clean(&PathWords(path, Scope::Event)))?;
     }
     f.write_str(if did.same.is_empty() { "" } else { " in each step" })?;
-    f.write_str(if did.steps.len() > 1 && did.window != Window::Lifetime { "," } else { "" })?;
+    f.write_str(if did.steps.len() > 1 { "," } else { "" })?;
     match did.window {
         Window::Lifetime => f.write_str(" at any time"),
         _ => write!(f, "{}", WindowWords(&did.window)),
@@ -322,15 +332,24 @@ impl Display for Named<'_> {
     }
 }
 
+/// A path that is tested: of several values, one is enough.
 struct PathWords<'a>(&'a Path, Scope);
 
 impl Display for PathWords<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(if self.0.segments.contains(&Segment::Each) { "any of " } else { "" })?;
+        write!(f, "{}", Plain(self.0, self.1))
+    }
+}
+
+struct Plain<'a>(&'a Path, Scope);
+
+impl Display for Plain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Self(path, scope) = self;
         let inner = Path { root: Root::Properties, segments: path.segments.clone() };
         let text = inner.to_string();
         let text = text.strip_prefix("properties.").unwrap_or(&text);
-        f.write_str(if path.segments.contains(&Segment::Each) { "any of " } else { "" })?;
         match (path.root, scope) {
             (Root::Properties, _) => f.write_str(text),
             (Root::Context, _) => write!(f, "the context's {text}"),

@@ -33,7 +33,12 @@ pub(crate) fn tokens(source: &str) -> Result<Vec<(Token, Span)>, SyntaxError> {
             at += c.len_utf8();
             continue;
         }
-        let after_matches = matches!(out.last(), Some((Token::Word(word), _)) if word == "matches");
+        // Behind a dot it is a name: `traits.matches / 2`.
+        let after_matches = match out.as_slice() {
+            [.., (Token::Symbol("."), _), (Token::Word(_), _)] => false,
+            [.., (Token::Word(word), _)] => word == "matches",
+            _ => false,
+        };
         let (token, len) = match c {
             '"' | '\'' => quoted(source, at, c)?,
             '/' if after_matches => regex(source, at)?,

@@ -2,7 +2,8 @@
 //!
 //! **Never here:** whether a name exists. The caller says what it knows, [`unknown`] compares.
 //!
-//! - NAME-1: mentions come in the order of the tree, which is the order of the text, one for each place.
+//! - NAME-1: mentions come in the order of the text, one for each place; of a value that the steps of a sequence share,
+//!   one for each step.
 //! - NAME-2: a path inside `where` is a property of that event, `traits.x` there included; outside it is a trait.
 
 use crate::ast::*;
@@ -161,7 +162,8 @@ fn note(
     if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
         text.push_str(&format!("; did you mean `{near}`?"));
     }
-    notes.push((span, text));
+    // Both names come from outside, and the note goes to a terminal.
+    notes.push((span, text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()));
 }
 
 /// Calls `found` with `expr` and each node below it, outer before inner, and with the event whose `where` it is in.

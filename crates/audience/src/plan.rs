@@ -116,7 +116,8 @@ pub struct Plan {
     pub(crate) by_id: BTreeMap<PrimitiveId, usize>,
     /// In order of reference: a rule asks only for earlier ones.
     pub(crate) rules: Vec<Rule>,
-    pub(crate) audiences: BTreeSet<AudienceId>,
+    /// Its rule's index.
+    pub(crate) audiences: BTreeMap<AudienceId, usize>,
     pub(crate) computed: BTreeSet<TraitId>,
     /// Rules to look at when a profile comes to exist: those that hold for someone who did nothing and has no traits,
     /// and those that ask for one of them, for its truth may not be the initial one.
@@ -144,7 +145,7 @@ impl Plan {
             primitives: Vec::new(),
             by_id: BTreeMap::new(),
             rules: Vec::new(),
-            audiences: BTreeSet::new(),
+            audiences: BTreeMap::new(),
             computed: BTreeSet::new(),
             initial: Vec::new(),
             traits: HashMap::new(),
@@ -246,7 +247,7 @@ impl Plan {
     ) {
         let rule = self.rules.len();
         let formula = self.formula(lowered, rule, numbers, values, catalogue);
-        self.audiences.insert(audience);
+        self.audiences.insert(audience, rule);
         self.rules.push(Rule { audience, formula, parents: Vec::new() });
     }
 
@@ -287,8 +288,8 @@ impl Plan {
             }
             Lowered::Member(key) => match catalogue.audiences.get(key) {
                 Some(&id) => {
-                    if let Some(asked) = self.rules.iter_mut().find(|known| known.audience == id) {
-                        add_once(&mut asked.parents, rule);
+                    if let Some(&asked) = self.audiences.get(&id) {
+                        add_once(&mut self.rules[asked].parents, rule);
                     }
                     Formula::Member(id)
                 }
@@ -428,14 +429,17 @@ fn lower_one(
 }
 
 fn check_references(definitions: &[Definition], errors: &mut Vec<PlanError>) {
-    let names =
-        |is_value: bool| definitions.iter().filter(move |d| d.is_value == is_value).map(|d| d.key.as_str());
+    let names = |is_value: bool| -> BTreeSet<&str> {
+        definitions.iter().filter(|d| d.is_value == is_value).map(|d| d.key.as_str()).collect()
+    };
+    let known = [names(false), names(true)];
     for definition in definitions {
         let asked = definition.asks_audiences.iter().map(|key| (false, key));
         for (is_value, key) in asked.chain(definition.asks_computed.iter().map(|key| (true, key))) {
-            if !names(is_value).any(|known| known == key) {
+            let known = &known[usize::from(is_value)];
+            if !known.contains(key.as_str()) {
                 let what = if is_value { "computed trait" } else { "audience" };
-                let near = suggest::nearest(key, names(is_value));
+                let near = suggest::nearest(key, known.iter().copied());
                 let hint = near.map_or_else(
                     || format!("; expected an enabled {what} of this workspace"),
                     |near| format!("; did you mean `{near}`?"),

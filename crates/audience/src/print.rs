@@ -4,7 +4,9 @@ use crate::ast::*;
 use crate::lexer::{is_word_part, is_word_start};
 use std::fmt::{Display, Formatter, Result};
 
-const KEYWORDS: [&str; 8] = ["properties", "context", "traits", "not", "true", "false", "and", "or"];
+/// Words that a path cannot start with: it is written `properties.not`.
+const KEYWORDS: [&str; 9] =
+    ["properties", "context", "traits", "not", "true", "false", "and", "or", "matches"];
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -45,16 +47,7 @@ impl Display for Expr {
             }
             ExprKind::Matches { left, pattern, negated, ignoring_case, .. } => {
                 tested(f, left, *negated)?;
-                f.write_str("matches /")?;
-                let mut escaped = false;
-                for c in pattern.chars() {
-                    if c == '/' && !escaped {
-                        f.write_str("\\")?;
-                    }
-                    escaped = c == '\\' && !escaped;
-                    write!(f, "{c}")?;
-                }
-                f.write_str("/")?;
+                write!(f, "matches {}", Pattern(pattern))?;
                 case(f, *ignoring_case)
             }
             ExprKind::Exists { left, negated } => {
@@ -140,6 +133,33 @@ fn quoted(f: &mut Formatter<'_>, text: &str) -> Result {
         }
     }
     f.write_str("\"")
+}
+
+/// A pattern between its slashes.
+pub(crate) struct Pattern<'a>(pub(crate) &'a str);
+
+impl Display for Pattern<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str("/")?;
+        let mut escaped = false;
+        for c in self.0.chars() {
+            if c == '/' && !escaped {
+                f.write_str("\\")?;
+            }
+            escaped = c == '\\' && !escaped;
+            write!(f, "{c}")?;
+        }
+        f.write_str("/")
+    }
+}
+
+/// A name after a dot: in quotes unless it is a word.
+pub(crate) struct Name<'a>(pub(crate) &'a str);
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        name(f, self.0)
+    }
 }
 
 fn is_plain(text: &str) -> bool {

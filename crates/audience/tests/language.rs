@@ -98,3 +98,21 @@ fn cut_and_spliced_examples_never_panic_and_round_trip() {
         }
     }
 }
+
+/// Bug: a name `matches` in front of a division began a pattern.
+#[test]
+fn a_name_may_be_a_word_of_the_language() {
+    for text in
+        ["traits.matches / 2 > 1", "count(any where properties.matches / 2 > 1) > 0", "computed.matches / 2"]
+    {
+        assert_eq!(parse(text).unwrap().to_string(), text);
+    }
+}
+
+/// Bug: the place of a text that is too long ended within a character.
+#[test]
+fn a_text_that_is_too_long_is_refused_at_a_character() {
+    let text = "é".repeat(MAX_LENGTH + 1);
+    let error = parse(&text).unwrap_err();
+    assert_eq!(&text[error.span.start..error.span.end], "é");
+}

@@ -4,32 +4,45 @@
 
 use onefold_sim::run::{Options, run, smallest};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Runs seeds from `first` on until `runs` are done or `time` is over.
-fn seeds(first: u64, runs: u64, time: Duration) {
+/// Runs seeds from `first` on until `runs` are done or `time` is over, and says which, on the terminal too.
+fn seeds(first: u64, runs: u64, time: Duration, options: Options) {
     let start = Instant::now();
     let mut done = 0;
+    // Written past the test harness, which keeps what a test that goes well prints.
+    let say = |text: String| drop(writeln!(std::io::stderr(), "{text}"));
     for seed in (0..runs).map(|number| first.wrapping_add(number)) {
         if start.elapsed() >= time {
             break;
         }
-        if let Err(failure) = run(seed, Options::default()) {
+        if let Err(failure) = run(seed, options) {
             panic!("{}", smallest(failure));
         }
         done += 1;
     }
-    println!("seeds {first} and on: {done} runs, all well");
+    let how = if options.deliver { ", with deliveries" } else { "" };
+    say(format!("simulator: seeds {first} to {}{how}: all well", first.wrapping_add(done).wrapping_sub(1)));
+}
+
+fn chosen_by_nobody() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
 }
 
 #[test]
 fn fixed_seeds() {
-    seeds(1, 40, Duration::from_secs(40));
+    seeds(1, 60, Duration::from_secs(60), Options::default());
 }
 
 #[test]
 fn random_seeds() {
-    let first = RandomState::new().build_hasher().finish() >> 16;
-    println!("first seed {first}");
-    seeds(first, u64::MAX, Duration::from_secs(20));
+    seeds(chosen_by_nobody(), u64::MAX, Duration::from_secs(20), Options::default());
+}
+
+#[test]
+fn deliveries() {
+    let options = Options { deliver: true, ..Options::default() };
+    seeds(1, 8, Duration::from_secs(20), options);
+    seeds(chosen_by_nobody(), u64::MAX, Duration::from_secs(10), options);
 }

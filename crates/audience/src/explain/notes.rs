@@ -131,8 +131,11 @@ impl Notes {
         if event.is_none() && matches!(inner.kind, ExprKind::Did(_)) {
             self.new_profile(span);
         }
-        if let Some(missing) = false_for_want_of(inner) {
-            self.push(span, format!("this `not` holds also while `{}` is missing", shown(missing)));
+        let missing: Vec<String> =
+            false_for_want_of(inner).into_iter().map(|side| format!("`{}`", shown(side))).collect();
+        if !missing.is_empty() {
+            let are = if missing.len() > 1 { "are" } else { "is" };
+            self.push(span, format!("this `not` holds also while {} {are} missing", missing.join(" and ")));
         }
     }
 
@@ -211,21 +214,36 @@ impl Notes {
     }
 }
 
-/// A value whose absence makes the condition false, so that `not` in front of it holds.
-fn false_for_want_of(expr: &Expr) -> Option<&Expr> {
+/// Values whose absence, all of them together, makes the condition false, so that `not` in front of it holds.
+fn false_for_want_of(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
-        ExprKind::And(parts) => parts.iter().find_map(false_for_want_of),
+        ExprKind::And(parts) => {
+            parts.iter().map(false_for_want_of).find(|missing| !missing.is_empty()).unwrap_or_default()
+        }
         // One part that holds is enough: only where all of them can lack a value is it said.
         ExprKind::Or(parts) => {
-            parts.iter().map(false_for_want_of).collect::<Option<Vec<_>>>()?.first().copied()
+            let all: Vec<Vec<&Expr>> = parts.iter().map(false_for_want_of).collect();
+            if all.iter().any(Vec::is_empty) {
+                return Vec::new();
+            }
+            let mut missing: Vec<&Expr> = Vec::new();
+            for side in all.into_iter().flatten() {
+                if !missing.contains(&side) {
+                    missing.push(side);
+                }
+            }
+            missing
         }
-        ExprKind::Compare { left, right, .. } | ExprKind::Text { left, right, .. } => {
-            [left, right].into_iter().map(|side| &**side).find(|side| can_be_missing(side))
-        }
+        ExprKind::Compare { left, right, .. } | ExprKind::Text { left, right, .. } => [left, right]
+            .into_iter()
+            .map(|side| &**side)
+            .filter(|side| can_be_missing(side))
+            .take(1)
+            .collect(),
         ExprKind::InList { left, .. } | ExprKind::Matches { left, .. } | ExprKind::Date { left, .. } => {
-            Some(&**left).filter(|left| can_be_missing(left))
+            Some(&**left).filter(|left| can_be_missing(left)).into_iter().collect()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 

@@ -122,7 +122,14 @@ impl Parser {
         let Token::Word(word) = self.peek_at(ahead) else { return Ok(Err(left)) };
         let word = word.clone();
         let follows = match word.as_str() {
+            "in" if matches!(self.peek_at(ahead + 1), Token::Text(_)) => {
+                return Err(self.need_after(ahead + 1, &["`(`"]).help("a list is written in (\"a\", \"b\")"));
+            }
             "in" => self.is_symbol_at(ahead + 1, "("),
+            // Inside `where` it may be a step's limit.
+            "within" if !self.inside_where && matches!(self.peek_at(ahead + 1), Token::Number(_)) => {
+                return Err(self.need_after(ahead + 1, &["`last`", "`next`"]));
+            }
             "contains" | "starts" | "ends" | "matches" | "exists" | "before" | "after" => true,
             "within" => self.is_word_at(ahead + 1, "last") || self.is_word_at(ahead + 1, "next"),
             _ => false,
@@ -307,22 +314,35 @@ impl Parser {
                     _ => ExprKind::Path(self.path_from(Root::Account, first)?),
                 }
             }
+            "in" => return Err(self.need_after(1, &["`audience`"])),
+            "traits" | "account" | "computed" => return Err(self.need_after(1, &["`.`"])),
             "properties" | "context" => {
                 return Err(SyntaxError::new(self.span(), "a property belongs to an event")
                     .help("write it behind `where`, as in count(page where path = \"/\")"));
             }
             _ => match self.event_term()? {
                 Some(kind) => kind,
-                None => {
-                    let error = self.unexpected(FUNCTIONS);
-                    return Err(match &error.help {
-                        Some(_) => error,
-                        None => error.help(format!("a trait is written `traits.{word}`")),
-                    });
-                }
+                None => return Err(self.no_term(&word)),
             },
         };
         Ok(Expr { kind, span: self.since(start) })
+    }
+
+    /// `word` starts no term, or is not followed by what the term needs.
+    fn no_term(&mut self, word: &str) -> SyntaxError {
+        if word == "any" {
+            let did = self.is_word_at(1, "member");
+            return if did { self.need_after(2, &["`did`"]) } else { self.need_after(1, &["`member did`"]) };
+        }
+        if FUNCTIONS.iter().any(|function| function.trim_matches('`') == word) {
+            return self.need_after(1, &["`(`"]);
+        }
+        let error = self.unexpected(FUNCTIONS);
+        let joins = ["and", "or", "then", "where", "within", "without", "same", "between"].contains(&word);
+        if error.help.is_some() || joins || self.is_symbol_at(1, "(") {
+            return error;
+        }
+        error.help(format!("a trait is written `traits.{word}`"))
     }
 }
 

@@ -41,8 +41,14 @@ impl Parser {
             let error = SyntaxError::new(selector.span, "this aggregate needs a property of the event");
             return Err(error.help("write it behind a dot, as in sum(\"Order Completed\".revenue)"));
         }
-        let window = self.window()?.unwrap_or(Window::Lifetime);
-        self.need_symbol(")", &["`where`", "a window such as `in last 7d`"])?;
+        let window = self.window()?;
+        let could = match (&window, &selector.filter) {
+            (Some(_), _) => &[][..],
+            (None, Some(_)) => &["a window such as `in last 7d`"],
+            (None, None) => &["`where`", "a window such as `in last 7d`"],
+        };
+        self.need_symbol(")", could)?;
+        let window = window.unwrap_or(Window::Lifetime);
         Ok(Some(ExprKind::Aggregate(Aggregate { function, selector, path, window })))
     }
 
@@ -91,7 +97,15 @@ impl Parser {
                 "identify" => Event::Identify,
                 "group" => Event::Group,
                 "any" => Event::Any,
-                _ => return Err(self.unexpected(EVENTS)),
+                "not" => return Err(self.unexpected(EVENTS).help("write `not did(…)`")),
+                word => {
+                    let error = self.unexpected(EVENTS);
+                    return Err(match &error.help {
+                        Some(_) => error,
+                        None if self.is_symbol_at(1, "(") => error,
+                        None => error.help(format!("the name of an event is in quotes: \"{word}\"")),
+                    });
+                }
             },
             _ => return Err(self.unexpected(EVENTS)),
         };
@@ -146,6 +160,10 @@ impl Parser {
                 Token::Word(word) if word == "quarter" => CalendarUnit::Quarter,
                 Token::Word(word) if word == "year" => CalendarUnit::Year,
                 Token::Number(_) => return Err(self.unexpected(&[]).help("write `in last 7d`")),
+                Token::Word(word) if word == "day" || word == "days" => {
+                    let units = ["`week`", "`month`", "`quarter`", "`year`"];
+                    return Err(self.unexpected(&units).help("write `today`, `yesterday` or `in last 1d`"));
+                }
                 _ if inside && !this => {
                     return Err(self.unexpected(&[
                         "a duration such as 7d",
@@ -202,10 +220,30 @@ impl Parser {
                     .help("add a step: did(\"A\" then \"B\" …)"));
             }
         }
-        self.need_symbol(
-            ")",
-            &["`then`", "`where`", "`without`", "`same`", "a window such as `in last 7d`"],
-        )?;
+        self.need_symbol(")", &could_follow(&did))?;
         Ok(did)
     }
+}
+
+/// What could come next in a happening.
+fn could_follow(did: &Did) -> Vec<&'static str> {
+    let mut could = Vec::new();
+    let in_steps = did.window == Window::Lifetime && did.without.is_empty() && did.same.is_empty();
+    if in_steps {
+        could.push("`then`");
+        let last = did.steps.last();
+        if last.is_some_and(|step| step.selector.filter.is_none() && step.within_ms.is_none()) {
+            could.push("`where`");
+        }
+        if did.steps.len() > 1 && last.is_some_and(|step| step.within_ms.is_none()) {
+            could.push("`within`");
+        }
+    }
+    if did.steps.len() > 1 {
+        could.extend(["`without`", "`same`"]);
+    }
+    if did.window == Window::Lifetime {
+        could.push("a window such as `in last 7d`");
+    }
+    could
 }

@@ -17,13 +17,17 @@ pub const MAX_OPERATORS: usize = 200;
 /// A hundred years: no window or gap is longer.
 const MAX_DURATION_MS: u64 = 100 * 365 * 86_400_000;
 
+/// Tests in words.
+const TESTS: &[&str] =
+    &["exists", "contains", "starts with", "ends with", "matches", "before", "after", "within"];
+
 type Parsed<T> = Result<T, SyntaxError>;
 
 /// Parses an expression: a condition or a value. Its types are not checked, see [`crate::types`].
 pub fn parse(source: &str) -> Result<Expr, SyntaxError> {
     let mut parser = Parser::new(source)?;
     let expr = parser.expression()?;
-    parser.end()?;
+    parser.end(&["`and`", "`or`", "a comparison"])?;
     Ok(expr)
 }
 
@@ -31,7 +35,7 @@ pub fn parse(source: &str) -> Result<Expr, SyntaxError> {
 pub fn parse_selector(source: &str) -> Result<EventSelector, SyntaxError> {
     let mut parser = Parser::new(source)?;
     let (selector, _) = parser.selector(false)?;
-    parser.end()?;
+    parser.end(if selector.filter.is_some() { &["`and`", "`or`", "a comparison"] } else { &["`where`"] })?;
     Ok(selector)
 }
 
@@ -45,8 +49,8 @@ struct Parser {
 
 impl Parser {
     fn new(source: &str) -> Parsed<Self> {
-        if let Some((limit, _)) = source.char_indices().nth(MAX_LENGTH) {
-            let span = Span { start: limit, end: limit + 1 };
+        if let Some((limit, c)) = source.char_indices().nth(MAX_LENGTH) {
+            let span = Span { start: limit, end: limit + c.len_utf8() };
             return Err(SyntaxError::new(
                 span,
                 format!("the expression is longer than {MAX_LENGTH} characters"),
@@ -121,10 +125,9 @@ impl Parser {
         let mut error = match self.peek() {
             Token::End => SyntaxError::new(self.span(), "the expression ends too early"),
             Token::Word(word) => {
-                let plain = expected.iter().filter_map(|e| e.strip_prefix('`')?.strip_suffix('`'));
                 let error = SyntaxError::new(self.span(), format!("`{word}` does not belong here"));
-                match nearest(word, plain) {
-                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                match self.meant(word, expected) {
+                    Some(meant) => error.help(format!("did you mean `{meant}`?")),
                     None => error,
                 }
             }
@@ -141,10 +144,47 @@ impl Parser {
         error
     }
 
-    fn end(&self) -> Parsed<()> {
+    /// What a word that does not belong here was meant to be: what other languages call it, or a slip. Never of a single
+    /// letter, which is near to everything.
+    fn meant<'a>(&self, word: &str, expected: &[&'a str]) -> Option<&'a str> {
+        const OTHERS: &[(&str, &str)] = &[
+            ("average", "avg"),
+            ("mean", "avg"),
+            ("minimum", "min"),
+            ("maximum", "max"),
+            ("total", "sum"),
+            ("distinct", "unique"),
+            ("performed", "did"),
+        ];
+        let plain = || expected.iter().filter_map(|e| e.strip_prefix('`')?.strip_suffix('`'));
+        let other = OTHERS.iter().find(|(other, ours)| *other == word && plain().any(|p| p == *ours));
+        if let Some((_, ours)) = other {
+            return Some(ours);
+        }
+        // Behind a value a test may follow, which nobody lists.
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let behind_value = matches!(before, Some((Token::Word(_) | Token::Symbol(")" | "[*]"), _)));
+        match (behind_value, word) {
+            (true, "is" | "equals" | "eq") => return Some("="),
+            (true, "has" | "includes" | "like") => return Some("contains"),
+            _ => {}
+        }
+        let tests = if behind_value { TESTS } else { &[] };
+        let near = nearest(word, plain().chain(tests.iter().copied()));
+        // The same word: the slip is elsewhere.
+        near.filter(|near| *near != word && word.chars().count() > 1)
+    }
+
+    /// An error at the end of what was taken, where `expected` is missing.
+    fn need_after(&mut self, taken: usize, expected: &[&str]) -> SyntaxError {
+        (0..taken).for_each(|_| self.advance());
+        self.unexpected(expected)
+    }
+
+    fn end(&self, others: &[&str]) -> Parsed<()> {
         match self.peek() {
             Token::End => Ok(()),
-            _ => Err(self.unexpected(&["`and`", "`or`", "a comparison", "the end"])),
+            _ => Err(self.unexpected(&[others, &["the end"]].concat())),
         }
     }
 
@@ -231,15 +271,23 @@ impl Parser {
                 return Err(SyntaxError::new(self.span(), "months, quarters and years differ in length")
                     .help("write days, or a calendar window such as `this month`"));
             }
-            _ => return Err(self.unexpected(UNITS)),
+            unit => {
+                const LONG: [&str; 6] = ["milliseconds", "seconds", "minutes", "hours", "days", "weeks"];
+                let error = self.unexpected(UNITS);
+                return Err(match nearest(unit, LONG).filter(|_| unit.len() > 1) {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => error,
+                });
+            }
         };
         self.advance();
         let span = self.since(start);
-        let Ok(count) = number.parse::<u64>() else {
+        if number.contains('.') {
             return Err(SyntaxError::new(span, "a duration is a whole number of units")
                 .help("write 36h for 1.5 days"));
-        };
-        match count.checked_mul(unit_ms) {
+        }
+        // Digits that do not fit are more than a hundred years of anything.
+        match number.parse::<u64>().ok().and_then(|count| count.checked_mul(unit_ms)) {
             Some(ms) if ms > 0 && ms <= MAX_DURATION_MS => Ok(ms),
             _ => Err(SyntaxError::new(span, "a duration is longer than nothing and at most 100 years")),
         }
@@ -247,7 +295,11 @@ impl Parser {
 
     fn date(&mut self) -> Parsed<String> {
         let Token::Date(date) = self.peek() else {
-            return Err(self.unexpected(&["a date such as 2026-01-31"]));
+            let error = self.unexpected(&["a date such as 2026-01-31"]);
+            return Err(match self.peek() {
+                Token::Text(_) => error.help("a date is written without quotes"),
+                _ => error,
+            });
         };
         let date = date.clone();
         let part =

@@ -385,7 +385,7 @@ impl Engine {
             let Some(mut profile) = self.profiles.remove(&handle) else { continue };
             let traits = PlainTraits::of(&profile.events);
             let flips = self.plan.settle(&mut profile.state, &mut touched, &traits, Timestamp(self.now));
-            self.evaluations += touched.evaluations;
+            self.evaluations += touched.filters_evaluated + touched.formulas_evaluated;
             self.send(handle, flips);
             self.profiles.insert(handle, profile);
         }
