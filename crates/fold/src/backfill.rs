@@ -10,10 +10,12 @@ use crate::memory::{Backfill, CATALOGUE, compile};
 use crate::report::Happening;
 use crate::touch::Touch;
 use crate::view::PlainTraits;
+use onefold_identity::engine::{Changes, Transition};
 use onefold_log::Entry;
+use onefold_log::record::Kind;
 use onefold_store::{Direction, KeyRange, Table};
+use onefold_types::ProfileHandle;
 use onefold_types::effect::Cause;
-use onefold_types::{Identifier, ProfileHandle};
 use std::sync::Arc;
 
 impl Batch<'_> {
@@ -32,10 +34,6 @@ impl Batch<'_> {
             self.report.note(Happening::Quarantined { code: "stale_catalogue".to_owned() });
             return Ok(());
         }
-        // One backfill at a time: what is left of the last one is done now.
-        while self.memory.backfill.is_some() {
-            self.backfill_some(usize::MAX)?;
-        }
         let next = Arc::new(next);
         self.txn.put(Table::Meta, CATALOGUE.to_vec(), json.to_vec());
         let end = self.memory.counters.next_profile;
@@ -46,13 +44,22 @@ impl Batch<'_> {
         self.save_backfill((end > 0).then_some(backfill))
     }
 
-    /// Brings up to date whoever owns one of `ids`, before a message touches them.
-    pub(crate) fn catch_up_owners(&mut self, ids: &[Identifier]) -> Result<(), Error> {
-        for id in ids {
-            let key = (id.id_type.clone(), id.value.clone());
-            let Some(node) = self.memory.idents.get(self.txn.as_ref(), &key)? else { continue };
-            let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &node.0)? else { continue };
-            self.catch_up(node.cluster)?;
+    /// Brings up to date everyone whom a step of identity will change: afterwards they are others, and what the
+    /// definitions in force made of them at the cut could not be told.
+    pub(crate) fn catch_up_with(&mut self, foreseen: &Changes) -> Result<(), Error> {
+        for transition in &foreseen.transitions {
+            match transition {
+                Transition::Merged { from, into } => {
+                    self.catch_up(*from)?;
+                    self.catch_up(*into)?;
+                }
+                // What was due before is told under the id of before.
+                Transition::IdChanged { profile, .. } => self.catch_up(*profile)?,
+                Transition::Split { .. } | Transition::Moved { .. } => {}
+            }
+        }
+        for handle in &foreseen.rebuild {
+            self.catch_up(*handle)?;
         }
         Ok(())
     }
@@ -94,6 +101,15 @@ impl Batch<'_> {
         self.rearm(handle, &mut profile)?;
         self.memory.profiles.put(handle, profile);
         Ok(())
+    }
+
+    /// One backfill at a time, and none while an operator decides: what it moves is rebuilt, and before that everyone is
+    /// told what the definitions in force made of them. Does a share of what is left; says whether that was all.
+    pub(crate) fn finish_backfill_before(&mut self, kind: Kind) -> Result<bool, Error> {
+        if self.memory.backfill.is_some() && matches!(kind, Kind::Catalogue | Kind::Decision) {
+            self.backfill_some(self.setting.timers_max)?;
+        }
+        Ok(self.memory.backfill.is_none() || !matches!(kind, Kind::Catalogue | Kind::Decision))
     }
 
     /// Brings up to `count` further profiles up to date.

@@ -90,13 +90,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Folds one record; `false` if the batch's share of timers ran out first: then nothing of the record is folded.
+    /// Folds one record; `false` if the batch's share of timers, or of a running backfill that the record must wait
+    /// for, ran out first: then nothing of the record is folded.
     pub(crate) fn fold(&mut self, entry: &Entry) -> Result<bool, Error> {
-        if !self.fire_timers(entry.rt)? {
+        let kind = onefold_log::record::kind(&entry.payload).map_err(|e| record_error(entry, &e))?;
+        if !self.finish_backfill_before(kind)? || !self.fire_timers(entry.rt)? {
             return Ok(false);
         }
         self.now = self.now.max(entry.rt);
-        match onefold_log::record::kind(&entry.payload).map_err(|e| record_error(entry, &e))? {
+        match kind {
             onefold_log::record::Kind::Messages => self.fold_messages(entry)?,
             onefold_log::record::Kind::Redacted => {}
             _ => match Record::decode(&entry.payload).map_err(|e| record_error(entry, &e))? {

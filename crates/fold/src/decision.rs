@@ -78,10 +78,6 @@ impl Batch<'_> {
         if self.txn.get(Table::Decision, &key)?.is_some() {
             return Ok(());
         }
-        // What a decision moves is rebuilt; before that everyone is told what the definitions in force made of them.
-        while self.memory.backfill.is_some() && !matches!(record.decision, Decision::Release { .. }) {
-            self.backfill_some(usize::MAX)?;
-        }
         let number = self.memory.counters.next_decision;
         let outcome = match &record.decision {
             Decision::DeleteMessage { message_id } => self.delete_message(message_id, number)?,

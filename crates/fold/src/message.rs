@@ -10,6 +10,7 @@ use crate::profile::{Sighting, Stamp, TraitMap, TraitValue, set_trait};
 use crate::report::Happening;
 use crate::rows;
 use onefold_identity::engine::{NoOwner, Observed, Owner, observe};
+use onefold_identity::graph::Overlay;
 use onefold_log::Entry;
 use onefold_log::record::{MessageView, messages};
 use onefold_store::Table;
@@ -69,10 +70,6 @@ impl Batch<'_> {
             self.note_folded(view, ts, None);
             return Ok(());
         };
-        if let Owner::Profile(owner) = observed.owner {
-            // By timeline it can be another's than that of the identifiers, which are up to date.
-            self.catch_up(owner)?;
-        }
         let name = self.name(view.message_type, view.name);
         self.txn.put(Table::Stream, rows::stream_key(stream, ts, at), rows::stream_value(name, observed.set));
         match observed.owner {
@@ -104,7 +101,11 @@ impl Batch<'_> {
         let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
         let ids = rules.usable(&raw).ids;
         if self.memory.backfill.is_some() {
-            self.catch_up_owners(&ids)?;
+            let foreseen = observe(rules, &mut Overlay::new(self), &ids, ts, view.message_id)?;
+            self.catch_up_with(&foreseen.changes)?;
+            if let Owner::Profile(owner) = foreseen.owner {
+                self.catch_up(owner)?;
+            }
         }
         self.trace = Trace::default();
         let mut observed = observe(rules, self, &ids, ts, view.message_id)?;

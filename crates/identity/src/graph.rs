@@ -11,8 +11,10 @@
 //!   a row only where the anchor differs from the row before.
 
 mod memory;
+mod overlay;
 
 pub use memory::{Export, ExportedNode, MemoryGraph};
+pub use overlay::Overlay;
 
 use onefold_types::{EventRef, Identifier, NameId, NodeId, ProfileHandle, SetId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -33,7 +33,7 @@ pub const START: i64 = 1_700_000_000_000;
 const CLOCK_STEPS_BACK: u32 = 3;
 
 /// Per cent of runs in which a backfill goes on while messages come (else it ends within its batch).
-const SLOW_BACKFILL: u32 = 0;
+const SLOW_BACKFILL: u32 = 60;
 
 /// Per cent of runs with slow backfills in which operators decide things too.
 const DECISIONS_WHILE_BACKFILLING: u32 = 100;
