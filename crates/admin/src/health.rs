@@ -70,6 +70,12 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             counters.conflicts,
         ),
         (
+            "onefold_fold_trimmed_total",
+            "counter",
+            "Messages that a rebuild or a backfill could not read any more, for retention had trimmed them.",
+            counters.trimmed,
+        ),
+        (
             "onefold_fold_no_usable_id_total",
             "counter",
             "Folded messages without a usable identifier.",

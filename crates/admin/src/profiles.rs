@@ -172,6 +172,7 @@ fn metadata(person: &Person) -> Value {
         "profile_id": person.profile_id,
         "customer_key": person.customer_key,
         "events": person.profile.events,
+        "events_trimmed": person.profile.trimmed,
         "created_at": first.map(|s| iso(s.stamp.ts)),
         "updated_at": last.map(|s| iso(s.stamp.ts)),
         "expires_at": Value::Null,

@@ -183,6 +183,25 @@ impl<'a> Batch<'a> {
         id
     }
 
+    /// The record that holds message `at`; `None` if retention has trimmed it.
+    pub(crate) fn read_kept(&mut self, at: EventRef) -> Result<Option<Arc<Entry>>, Error> {
+        match self.read_record(at) {
+            Err(Error::Log(onefold_log::Error::NotFound { .. }))
+                if at.position < self.setting.log.first() =>
+            {
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
+    /// The message type and name of a stream row.
+    pub(crate) fn name_of(&self, id: NameId) -> Option<(MessageType, String)> {
+        let (code, name) = self.memory.names.iter().find(|(_, known)| **known == id)?.0;
+        let message_type = MessageType::ALL.iter().find(|known| **known as u8 == *code)?;
+        Some((*message_type, name.clone()))
+    }
+
     /// The record that holds message `at`.
     pub(crate) fn read_record(&mut self, at: EventRef) -> Result<Arc<Entry>, Error> {
         if let Some(entry) = self.last_read.as_ref().filter(|entry| entry.position == at.position) {

@@ -114,8 +114,14 @@ impl<R: Row> Tier<R> {
 
     /// Takes the row out to be changed; the caller puts it back. Saves the copy that a shared row would cost.
     pub(crate) fn take(&mut self, store: &dyn Read, key: &R::Key) -> Result<Option<R>, Error> {
-        if let Some(slot) = self.overlay.remove(key) {
-            return Ok(slot.value.map(Arc::unwrap_or_clone));
+        match self.overlay.remove(key) {
+            Some(Slot { value: Some(value), .. }) => return Ok(Some(Arc::unwrap_or_clone(value))),
+            // That there is none stays said: the store may have one until the batch commits.
+            Some(none) => {
+                self.overlay.insert(key.clone(), none);
+                return Ok(None);
+            }
+            None => {}
         }
         if let Some(bytes) = self.cache.get(key) {
             return decoded(bytes).map(Some);
@@ -154,5 +160,35 @@ impl<R: Row> Tier<R> {
         }
         // A large batch must not leave its table behind for all the small ones after it.
         self.overlay.shrink_to(8_192);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tier;
+    use crate::memory::Ident;
+    use onefold_store::{MemoryStore, Store, Table};
+    use onefold_types::NodeId;
+
+    #[test]
+    fn a_removed_row_that_is_asked_for_again_stays_removed() {
+        let store = MemoryStore::new();
+        let key = ("user_id".to_owned(), "u".to_owned());
+        let mut tier = Tier::<Ident>::new(1 << 16);
+        let mut txn = store.begin().unwrap();
+        tier.put(key.clone(), Ident(NodeId(7)));
+        tier.flush(txn.as_mut()).unwrap();
+        txn.commit().unwrap();
+        tier.committed();
+
+        let mut txn = store.begin().unwrap();
+        tier.delete(key.clone());
+        assert_eq!(tier.take(txn.as_ref(), &key).unwrap(), None);
+        assert_eq!(tier.get(txn.as_ref(), &key).unwrap(), None);
+        tier.flush(txn.as_mut()).unwrap();
+        txn.commit().unwrap();
+        tier.committed();
+        let row = crate::rows::ident_key(&key.0, &key.1);
+        assert_eq!(store.snapshot().unwrap().get(Table::Ident, &row).unwrap(), None);
     }
 }

@@ -121,12 +121,20 @@ impl Batch<'_> {
         if at.index == TOMBSTONE {
             return Ok(unknown());
         }
+        let Some(record) = self.read_kept(at)? else {
+            return Ok(Outcome::Refused {
+                rule: "the message is older than the log's retention, so what it said is not known any more; delete \
+                       its profile instead"
+                    .to_owned(),
+                witnesses: Vec::new(),
+            });
+        };
         self.txn.put(Table::Seen, key, rows::seen_value(EventRef { index: TOMBSTONE, ..at }));
-        let record = self.read_record(at)?;
         let Some(view) = message_at(&record.payload, at.index).map_err(|e| record_error(&record, &e))? else {
             return Ok(Outcome::Taken { number });
         };
         let ts = view.ts.min(record.rt);
+        self.forget_account_call(at, &view, ts)?;
         let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
         let compiled = self.compiled.clone();
         let ids = compiled.rules.usable(&raw).ids;
@@ -163,12 +171,14 @@ impl Batch<'_> {
         for range in &ranges {
             for row in self.rows_of(range)? {
                 self.txn.delete(Table::Stream, rows::stream_key(range.stream, row.ts, row.at));
-                let record = self.read_record(row.at)?;
+                // The id of a trimmed message stays known as folded: a copy of it stays a duplicate.
+                let Some(record) = self.read_kept(row.at)? else { continue };
                 if let Some(view) =
                     message_at(&record.payload, row.at.index).map_err(|e| record_error(&record, &e))?
                 {
                     let key = rows::seen_key(self.message_hash(view.message_id));
                     self.txn.put(Table::Seen, key, rows::seen_value(EventRef { index: TOMBSTONE, ..row.at }));
+                    self.forget_account_call(row.at, &view, row.ts)?;
                 }
             }
         }

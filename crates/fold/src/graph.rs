@@ -213,7 +213,8 @@ impl Graph for Batch<'_> {
 
     fn message_id(&mut self, at: EventRef) -> Result<String, Error> {
         self.trace.beyond();
-        let entry = self.read_record(at)?;
+        // A trimmed message comes first among those of its instant.
+        let Some(entry) = self.read_kept(at)? else { return Ok(String::new()) };
         let view = message_at(&entry.payload, at.index).map_err(|e| record_error(&entry, &e))?;
         Ok(view.map(|view| view.message_id.to_owned()).unwrap_or_default())
     }

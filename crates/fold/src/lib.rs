@@ -8,6 +8,7 @@
 //!
 //! Invariants held here: ONCE (`message`), ATOM and BOUND (`batch`), LOSS (`message`, `quarantine`), SAME (everything).
 
+mod account;
 mod backfill;
 mod batch;
 mod cache;

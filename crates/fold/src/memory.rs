@@ -91,6 +91,8 @@ pub struct Counters {
     pub no_usable_id: u64,
     /// Folded messages whose only identifiers are hubs.
     pub hub_only: u64,
+    /// Messages that a rebuild or a backfill could not read any more, for retention had trimmed them.
+    pub trimmed: u64,
     /// Persons: profiles that own an event.
     pub persons: i64,
 }

@@ -6,7 +6,7 @@
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::memo::{Answer, Trace};
-use crate::profile::{Sighting, Stamp, TraitMap, TraitValue, set_trait};
+use crate::profile::{Sighting, Stamp, TraitMap, TraitValue};
 use crate::report::Happening;
 use crate::rows;
 use onefold_identity::engine::{NoOwner, Observed, Owner, observe};
@@ -52,7 +52,7 @@ impl Batch<'_> {
         let cause = Cause::Event { message_id: view.message_id.to_owned(), late };
         if view.message_type == MessageType::Group {
             // Whoever said it: what an account is does not depend on who its speakers turn out to be.
-            self.fold_account(view, ts)?;
+            self.fold_account(at, view, ts)?;
         }
         let hash = self.ids_hash(view);
         if let Some(known) = self.memory.memo.get(hash, ts) {
@@ -160,12 +160,12 @@ impl Batch<'_> {
             self.memory.counters.duplicates += 1;
             return Ok(());
         }
-        let record = if first.position == entry.position { None } else { Some(self.read_record(first)) };
+        let record = if first.position == entry.position { None } else { Some(self.read_kept(first)?) };
         let payload = match &record {
             None => entry.payload.as_slice(),
-            Some(Ok(record)) => record.payload.as_slice(),
-            // Trimmed by retention: there is nothing to compare with, and the id alone decides.
-            Some(Err(_)) => {
+            Some(Some(record)) => record.payload.as_slice(),
+            // Trimmed: there is nothing to compare with, and the id alone decides.
+            Some(None) => {
                 self.memory.counters.duplicates += 1;
                 return Ok(());
             }
@@ -244,22 +244,6 @@ impl Batch<'_> {
         );
         self.memory.profiles.put(handle, profile);
         self.touched.insert(handle, touch);
-        Ok(())
-    }
-
-    /// A group call sets the account's traits.
-    fn fold_account(&mut self, view: &MessageView<'_>, ts: Timestamp) -> Result<(), Error> {
-        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
-        let key = rows::account_key(view.group_id);
-        let mut traits: TraitMap = match self.txn.get(Table::Account, &key)? {
-            Some(bytes) => rows::decode("account", &bytes)?,
-            None => TraitMap::new(),
-        };
-        for (name, json) in traits_of(view.body) {
-            let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
-            set_trait(&mut traits, &name, value);
-        }
-        self.txn.put(Table::Account, key, rows::encode(&traits)?);
         Ok(())
     }
 }

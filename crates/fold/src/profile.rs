@@ -64,6 +64,9 @@ pub struct Sighting {
 pub struct Profile {
     /// How many events it owns. A profile that owns none is no person: no audience, no list, no effect.
     pub events: u64,
+    /// How many of them were counted by their stream row alone when it was rebuilt, for retention had trimmed what they
+    /// said: conditions on their properties, and traits that they set on someone else, are not known any more.
+    pub trimmed: u64,
     /// Its first event.
     pub first: Option<Sighting>,
     /// Its last event.
@@ -109,6 +112,7 @@ impl Profile {
     /// Takes over what `other` owns; audience state is the caller's. Commutative on what it covers.
     pub fn absorb(&mut self, handle: ProfileHandle, other: &mut Self) {
         self.events += other.events;
+        self.trimmed += other.trimmed;
         for sighting in [other.first.take(), other.last.take()].into_iter().flatten() {
             if self.first.as_ref().is_none_or(|first| sighting < *first) {
                 self.first = Some(sighting.clone());

@@ -220,10 +220,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The log failed.
     pub fn message(&mut self, at: EventRef) -> Result<Option<(Message, Timestamp)>, Error> {
-        let entry = match self.batch.read_record(at) {
-            Err(Error::Log(onefold_log::Error::NotFound { .. })) => return Ok(None),
-            entry => entry?,
-        };
+        let Some(entry) = self.batch.read_kept(at)? else { return Ok(None) };
         let view = message_at(&entry.payload, at.index).map_err(|e| record_error(&entry, &e))?;
         Ok(view.map(|view| (view.to_message(), entry.rt)))
     }
@@ -284,8 +281,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The store failed.
     pub fn account(&mut self, group_id: &str) -> Result<Option<TraitMap>, Error> {
-        let bytes = self.batch.txn.get(Table::Account, &rows::account_key(group_id))?;
-        bytes.map(|bytes| rows::decode("account", &bytes)).transpose()
+        self.batch.account_traits(group_id)
     }
 
     /// What became of the decision that was asked for under `request_id`.
@@ -319,10 +315,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The log failed.
     pub fn quarantined_body(&mut self, at: EventRef) -> Result<Option<Vec<u8>>, Error> {
-        let entry = match self.batch.read_record(at) {
-            Err(Error::Log(onefold_log::Error::NotFound { .. })) => return Ok(None),
-            entry => entry?,
-        };
+        let Some(entry) = self.batch.read_kept(at)? else { return Ok(None) };
         Ok(match Record::decode(&entry.payload).map_err(|e| record_error(&entry, &e))? {
             Record::Rejected(items) => items.into_iter().nth(usize::from(at.index)).map(|item| item.body),
             Record::Messages(_) => {

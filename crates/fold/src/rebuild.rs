@@ -17,8 +17,8 @@ use onefold_types::{MessageType, ProfileHandle, Timestamp};
 
 /// What a rebuild takes from each event.
 enum Want<'a> {
-    /// Everything: counts, traits, accounts, all primitives.
-    Everything,
+    /// Everything: counts, traits, accounts, all primitives. What trimmed messages set is taken from the old profile.
+    Everything(&'a Profile),
     /// Only what new primitives count.
     Primitives(&'a NewPrimitives),
 }
@@ -28,21 +28,21 @@ impl Batch<'_> {
     pub(crate) fn rebuild(
         &mut self,
         handle: ProfileHandle,
-        old: Profile,
+        old: &Profile,
         touch: &mut Touch,
     ) -> Result<Profile, Error> {
         let compiled = self.compiled.clone();
         let was_person = old.is_person();
         let mut profile = Profile {
-            state: old.state.emptied(),
+            state: old.state.clone().emptied(),
             catalogue: compiled.catalogue.version.0,
             armed: old.armed,
             transitions: old.transitions,
-            absorbed: old.absorbed,
+            absorbed: old.absorbed.clone(),
             ..Profile::default()
         };
         compiled.plan.begin(&mut profile.state, &mut touch.primitives);
-        self.replay(handle, &mut profile, touch, &Want::Everything)?;
+        self.replay(handle, &mut profile, touch, &Want::Everything(old))?;
         compiled.plan.touch_everything(&mut touch.primitives);
         self.memory.counters.persons += i64::from(profile.is_person()) - i64::from(was_person);
         Ok(profile)
@@ -105,13 +105,16 @@ impl Batch<'_> {
         row: StreamRow,
     ) -> Result<(), Error> {
         let compiled = self.compiled.clone();
-        let entry = self.read_record(row.at)?;
+        let Some(entry) = self.read_kept(row.at)? else {
+            self.replay_trimmed(profile, touch, want, row);
+            return Ok(());
+        };
         let Some(view) = message_at(&entry.payload, row.at.index).map_err(|e| record_error(&entry, &e))?
         else {
             return Ok(());
         };
         match want {
-            Want::Everything => {
+            Want::Everything(_) => {
                 let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
                 profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
                 match view.message_type {
@@ -150,5 +153,43 @@ impl Batch<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A row whose message retention has trimmed: what the row itself says, and what the old profile has of that instant.
+    fn replay_trimmed(&mut self, profile: &mut Profile, touch: &mut Touch, want: &Want<'_>, row: StreamRow) {
+        self.memory.counters.trimmed += 1;
+        let compiled = self.compiled.clone();
+        // Properties are unknown, so a condition on one does not hold.
+        let body = b"{}";
+        let Some((message_type, name)) = self.name_of(row.name) else { return };
+        match want {
+            Want::Everything(old) => {
+                profile.trimmed += 1;
+                profile.saw(Sighting {
+                    stamp: Stamp { ts: row.ts, message_id: String::new() },
+                    source: String::new(),
+                });
+                for (key, value) in old.traits.iter().filter(|(_, value)| value.stamp.ts == row.ts) {
+                    profile.traits.set(key, value.clone());
+                }
+                for (account, since) in old.accounts.iter().filter(|(_, since)| **since == row.ts) {
+                    profile.accounts.entry(account.clone()).or_insert(*since);
+                }
+                let primitives = &mut touch.primitives;
+                compiled.plan.observe(&mut profile.state, primitives, message_type, &name, body, row.ts);
+            }
+            Want::Primitives(new) => {
+                let primitives = &mut touch.primitives;
+                compiled.plan.observe_new(
+                    new,
+                    &mut profile.state,
+                    primitives,
+                    message_type,
+                    &name,
+                    body,
+                    row.ts,
+                );
+            }
+        }
     }
 }

@@ -192,19 +192,34 @@ pub fn devlink_from(key: &[u8], value: &[u8]) -> Result<Link, Error> {
     Ok(Link { at: Stamp::new(Timestamp::from_key(*ts), message_id), anchor })
 }
 
-/// `m · group id · NUL · node`: a member of an account, by the stream that said so.
-pub fn account_member_key(group_id: &str, node: NodeId) -> Vec<u8> {
-    let mut key = account_member_prefix(group_id);
-    key.extend(node.0.to_be_bytes());
+/// `c · length of the group id · group id · time · where`: a group call, so that an account can be told again without one
+/// that was deleted.
+pub fn account_call_key(group_id: &str, ts: Timestamp, at: EventRef) -> Vec<u8> {
+    let mut key = account_calls(group_id);
+    key.extend(ts.to_key());
+    key.extend(at.position.0.to_be_bytes());
+    key.extend(at.index.to_be_bytes());
     key
 }
 
-/// All members of an account.
-pub fn account_member_prefix(group_id: &str) -> Vec<u8> {
-    let mut key = vec![b'm'];
+/// What the keys of all group calls of an account begin with.
+pub fn account_calls(group_id: &str) -> Vec<u8> {
+    let mut key = vec![b'c'];
+    // A group id is at most as long as a message.
+    key.extend(u32::try_from(group_id.len()).unwrap_or(u32::MAX).to_be_bytes());
     key.extend(group_id.as_bytes());
-    key.push(0);
     key
+}
+
+/// Inverse of [`account_call_key`].
+pub fn account_call_from(key: &[u8]) -> Result<(Timestamp, EventRef), Error> {
+    let wrong = || Error::Decode { what: "account", source: None };
+    let tail = key.last_chunk::<18>().ok_or_else(wrong)?;
+    let (ts, rest) = tail.split_first_chunk::<8>().ok_or_else(wrong)?;
+    let (position, index) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
+    let index = index.first_chunk::<2>().ok_or_else(wrong)?;
+    let position = onefold_types::Position(u64::from_be_bytes(*position));
+    Ok((Timestamp::from_key(*ts), EventRef { position, index: u16::from_be_bytes(*index) }))
 }
 
 /// `a · group id`: an account's traits.

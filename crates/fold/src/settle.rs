@@ -29,7 +29,7 @@ impl Batch<'_> {
         let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
         if touch.rebuild {
             let before = profile.traits.clone();
-            profile = self.rebuild(handle, profile, &mut touch)?;
+            profile = self.rebuild(handle, &profile, &mut touch)?;
             for key in before.keys().chain(profile.traits.keys()) {
                 let old = visible(&before, key);
                 if old != visible(&profile.traits, key) {

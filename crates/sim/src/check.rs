@@ -21,12 +21,6 @@ use std::sync::Arc;
 /// What does not agree, in words.
 pub type Mismatch = String;
 
-/// Whether an account may keep what a deleted message said of it.
-const ACCOUNTS_OUTLIVE_DELETIONS: bool = true;
-
-/// Whether an account may lack what a message said of it whose profile was rebuilt in the same record.
-const ACCOUNTS_LACK_REBUILT: bool = false;
-
 /// Returns early with what does not agree.
 macro_rules! agree {
     ($left:expr, $right:expr, $($words:tt)*) => {{
@@ -367,9 +361,6 @@ fn sizes(model: &Model, calm: &Calm) -> Result<(), Mismatch> {
 
 /// What is known of accounts.
 fn accounts(model: &Model, calm: &Calm) -> Result<(), Mismatch> {
-    if ACCOUNTS_LACK_REBUILT || (ACCOUNTS_OUTLIVE_DELETIONS && model.has_deletions()) {
-        return Ok(());
-    }
     for (account, traits) in model.account_traits() {
         let known = read(calm, |query| query.account(&account))?.unwrap_or_default();
         let known: BTreeMap<String, Value> = known

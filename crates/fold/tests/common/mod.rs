@@ -11,7 +11,7 @@
 use onefold_fold::catalogue::next;
 use onefold_fold::{CacheSizes, Options, Step, Worker};
 use onefold_log::record::Record;
-use onefold_log::{Log, ManualClock, MemoryLog, MemoryLogOptions, SharedLog};
+use onefold_log::{Log, ManualClock, MemoryLog, MemoryLogOptions, Retention, SharedLog};
 use onefold_store::{Direction, KeyRange, MemoryStore, Store, Table};
 use onefold_types::decision::{Decision, DecisionRecord};
 use onefold_types::effect::{Change, Effect};
@@ -37,11 +37,21 @@ pub struct Fold {
 impl Fold {
     /// A fold with this workspace in force at instant 0.
     pub fn new(workspace: Value) -> Self {
+        Self::with_log(workspace, MemoryLogOptions::default())
+    }
+
+    /// A fold whose log gives up every record that it may.
+    pub fn forgetting(workspace: Value) -> Self {
+        let retention = Retention { bytes: Some(0), age: None };
+        Self::with_log(
+            workspace,
+            MemoryLogOptions { segment_bytes: 1, retention, ..MemoryLogOptions::default() },
+        )
+    }
+
+    fn with_log(workspace: Value, options: MemoryLogOptions) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp(0)));
-        let log = Arc::new(MemoryLog::new(MemoryLogOptions {
-            clock: clock.clone(),
-            ..MemoryLogOptions::default()
-        }));
+        let log = Arc::new(MemoryLog::new(MemoryLogOptions { clock: clock.clone(), ..options }));
         let store = Arc::new(MemoryStore::new());
         let worker = open(&log, &store, CacheSizes::default());
         let mut fold = Self { log, store, clock, worker, catalogue: None, numbered: 0 };
