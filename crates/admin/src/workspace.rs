@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use onefold_api::Place;
 use onefold_fold::catalogue::{Problem, next};
+use onefold_fold::rules_change::{Preview, PreviewError};
 use onefold_log::record::Record;
 use onefold_types::Catalogue;
 use onefold_types::workspace::Workspace;
@@ -215,11 +216,6 @@ fn prepare(
     let first = current.version.0 == 0;
     let workspace = with_secrets(&current.workspace, workspace)?;
     let workspace = target(&current.workspace, workspace, prune);
-    if !first && current.workspace.identity != workspace.identity {
-        let detail = "the identity rules differ from those in force; a running server does not change them: start a new \
-                      data folder with the new rules and import the history";
-        return Err(Refused::new(StatusCode::CONFLICT, "identity_rules", detail));
-    }
     let differences = differences(&current.workspace, &workspace);
     for destination in &workspace.destinations {
         if let Err(error) = onefold_destinations::connect(destination) {
@@ -251,8 +247,9 @@ async fn plan(
     Json(workspace): Json<Workspace>,
 ) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
-    let (differences, _) = prepare(&compiled.catalogue, workspace, how.prune)?;
-    Ok(Json(json!({ "changes": differences })))
+    let (differences, catalogue) = prepare(&compiled.catalogue, workspace, how.prune)?;
+    let identity = admin.preview(&compiled.catalogue, &catalogue).await?;
+    Ok(Json(json!({ "changes": differences, "identity": identity })))
 }
 
 async fn apply(
@@ -260,22 +257,46 @@ async fn apply(
     Query(how): Query<How>,
     Json(workspace): Json<Workspace>,
 ) -> Answer {
-    let (differences, version) = admin.apply(workspace, how.prune).await?;
-    Ok(Json(json!({ "changes": differences, "version": version })))
+    let applied = admin.apply(workspace, how.prune).await?;
+    Ok(Json(json!({ "changes": applied.changes, "identity": applied.identity, "version": applied.version })))
+}
+
+/// What an apply did.
+struct Applied {
+    changes: Vec<Difference>,
+    identity: Option<Preview>,
+    version: u32,
 }
 
 impl Admin {
+    /// What other identity rules would make of everybody; `None` if they are those in force.
+    async fn preview(&self, old: &Catalogue, new: &Catalogue) -> Result<Option<Preview>, Refused> {
+        if old.version.0 == 0 || old.workspace.identity == new.workspace.identity {
+            return Ok(None);
+        }
+        let (admin, identity) = (self.clone(), new.workspace.identity.clone());
+        let preview = blocking(move || Ok(admin.0.reader.preview(&identity))).await?;
+        preview.map(Some).map_err(|error| match error {
+            PreviewError::Rules(error) => {
+                unusable(vec![Place { place: "identity".to_owned(), detail: error.to_string() }])
+            }
+            PreviewError::Fold(error) => error.into(),
+        })
+    }
+
     /// Applies a workspace and waits until it is in force; one that changes nothing appends nothing.
-    async fn apply(&self, workspace: Workspace, prune: bool) -> Result<(Vec<Difference>, u32), Refused> {
+    async fn apply(&self, workspace: Workspace, prune: bool) -> Result<Applied, Refused> {
         let _alone = self.0.applying.lock().await;
         let compiled = self.0.reader.handle().catalogue();
-        let (differences, catalogue) = prepare(&compiled.catalogue, workspace, prune)?;
-        if differences.is_empty() {
-            return Ok((differences, compiled.catalogue.version.0));
+        let (changes, catalogue) = prepare(&compiled.catalogue, workspace, prune)?;
+        if changes.is_empty() {
+            return Ok(Applied { changes, identity: None, version: compiled.catalogue.version.0 });
         }
+        // Made here, beside the fold, the other graph is at hand when the fold comes to the record.
+        let identity = self.preview(&compiled.catalogue, &catalogue).await?;
         let json = serde_json::to_vec(&catalogue).map_err(|error| Refused::bad(error.to_string()))?;
         self.append(Record::Catalogue(json)).await?;
-        Ok((differences, catalogue.version.0))
+        Ok(Applied { changes, identity, version: catalogue.version.0 })
     }
 
     /// Applies a workspace at start.

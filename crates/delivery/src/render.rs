@@ -144,5 +144,6 @@ fn cause(cause: &Cause) -> Value {
         Cause::Definition => json!({ "kind": "definition" }),
         Cause::Deletion => json!({ "kind": "deletion" }),
         Cause::Decision { number } => json!({ "kind": "decision", "number": number }),
+        Cause::Rules { version } => json!({ "kind": "rules", "version": version }),
     }
 }

@@ -35,13 +35,21 @@ impl Batch<'_> {
             return Ok(());
         }
         let next = Arc::new(next);
+        let before = self.compiled.clone();
         self.txn.put(Table::Meta, CATALOGUE.to_vec(), json.to_vec());
         let end = self.memory.counters.next_profile;
         let backfill = Backfill { version: next.catalogue.version.0, cut: self.now, next: 0, end };
         self.memory.compiled = next.clone();
         self.memory.memo.clear();
         self.compiled = next;
-        self.save_backfill((end > 0).then_some(backfill))
+        self.save_backfill((end > 0).then_some(backfill))?;
+        let (old, new) = (&before.catalogue.workspace.identity, &self.compiled.catalogue.workspace.identity);
+        // Without a message and a decision there is nobody yet.
+        if old == new || self.memory.counters.next_node == 0 {
+            return Ok(());
+        }
+        let identity = new.clone();
+        self.change_rules(&before.rules, &identity, entry.position)
     }
 
     /// Brings up to date everyone whom a step of identity will change: afterwards they are others, and what the

@@ -122,10 +122,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(Progress, Report), Error> {
         let to = Progress { position, engine_time: self.now.max(from.engine_time), epoch: from.epoch };
         let txn = self.txn.as_mut();
-        self.memory.idents.flush(txn)?;
-        self.memory.nodes.flush(txn)?;
-        self.memory.evidence.flush(txn)?;
-        self.memory.clusters.flush(txn)?;
+        self.memory.flush_graph(txn)?;
         self.memory.profiles.flush(txn)?;
         txn.put(Table::Meta, counters_key(partition), rows::encode(&self.memory.counters)?);
         for audience in &self.memory.resized {
@@ -196,10 +193,16 @@ impl<'a> Batch<'a> {
     }
 
     /// The message type and name of a stream row.
-    pub(crate) fn name_of(&self, id: NameId) -> Option<(MessageType, String)> {
-        let (code, name) = self.memory.names.iter().find(|(_, known)| **known == id)?.0;
-        let message_type = MessageType::ALL.iter().find(|known| **known as u8 == *code)?;
-        Some((*message_type, name.clone()))
+    pub(crate) fn name_of(&mut self, id: NameId) -> Result<Option<(MessageType, String)>, Error> {
+        if self.memory.names.is_empty() {
+            // A reader's memory begins without them.
+            self.memory.names = crate::memory::load_names(self.txn.as_ref())?;
+        }
+        let Some(((code, name), _)) = self.memory.names.iter().find(|(_, known)| **known == id) else {
+            return Ok(None);
+        };
+        let message_type = MessageType::ALL.iter().find(|known| **known as u8 == *code);
+        Ok(message_type.map(|message_type| (*message_type, name.clone())))
     }
 
     /// The record that holds message `at`.

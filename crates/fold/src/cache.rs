@@ -150,6 +150,19 @@ impl<R: Row> Tier<R> {
         Ok(())
     }
 
+    /// Lets go of rows that were only read, if they are many: for a reader that walks over everything.
+    pub(crate) fn relax(&mut self, rows: usize) {
+        if self.overlay.len() > rows {
+            self.overlay.retain(|_, slot| slot.changed);
+        }
+    }
+
+    /// Forgets all rows: what was changed is in the transaction, and something else wrote the table.
+    pub(crate) fn clear(&mut self) {
+        self.overlay.clear();
+        self.cache.clear();
+    }
+
     /// The transaction committed: what the batch read and changed is what the store holds.
     pub(crate) fn committed(&mut self) {
         for (key, slot) in self.overlay.drain() {

@@ -33,9 +33,7 @@ impl Batch<'_> {
         for transition in changes.transitions {
             match &transition {
                 IdentityTransition::Merged { from, into } => self.merge(*from, *into)?,
-                IdentityTransition::Split { from, into } => {
-                    self.report.note(Happening::Split { from: *from, into: into.clone() });
-                }
+                IdentityTransition::Split { .. } => self.note_transition(&transition),
                 IdentityTransition::Moved { .. } | IdentityTransition::IdChanged { .. } => {}
             }
             self.keep(&transition, cause)?;
@@ -48,7 +46,20 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, transition: &IdentityTransition, cause: &Cause) -> Result<(), Error> {
+    /// Tells whoever watches.
+    pub(crate) fn note_transition(&mut self, transition: &IdentityTransition) {
+        match transition {
+            IdentityTransition::Merged { from, into } => {
+                self.report.note(Happening::Merged { from: *from, into: *into });
+            }
+            IdentityTransition::Split { from, into } => {
+                self.report.note(Happening::Split { from: *from, into: into.clone() });
+            }
+            IdentityTransition::Moved { .. } | IdentityTransition::IdChanged { .. } => {}
+        }
+    }
+
+    pub(crate) fn keep(&mut self, transition: &IdentityTransition, cause: &Cause) -> Result<(), Error> {
         let number = self.memory.counters.next_transition;
         self.memory.counters.next_transition += 1;
         let kept = Kept { at: self.now, transition: transition.clone(), cause: cause.clone() };

@@ -28,6 +28,7 @@ pub mod query;
 mod rebuild;
 pub mod report;
 pub mod rows;
+pub mod rules_change;
 mod settle;
 mod timers;
 mod touch;

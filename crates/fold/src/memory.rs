@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::memo::Memo;
 use crate::profile::Profile;
 use crate::rows;
+use crate::rules_change::Prepared;
 use onefold_identity::graph::{Cluster, Evidence, Node};
 use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
 use onefold_types::{MessageType, NameId, NodeId, ProfileHandle, Timestamp};
@@ -151,6 +152,8 @@ pub(crate) struct Memory {
     pub(crate) horizon: Timestamp,
     pub(crate) compiled: Arc<Compiled>,
     pub(crate) backfill: Option<Backfill>,
+    /// The graph under other rules, if a preview made one.
+    pub(crate) prepared: Prepared,
 }
 
 const COUNTERS: &[u8] = b"counters/";
@@ -183,6 +186,27 @@ fn load_sizes(store: &dyn Read, partition: u32) -> Result<HashMap<u32, i64>, Err
     failed.map_or(Ok(sizes), Err)
 }
 
+/// The event names that have numbers.
+pub(crate) fn load_names(store: &dyn Read) -> Result<HashMap<(u8, String), NameId>, Error> {
+    let mut names = HashMap::new();
+    let mut failed = None;
+    store.scan(Table::Name, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| match (
+        key.split_first(),
+        value.first_chunk::<4>(),
+    ) {
+        (Some((code, name)), Some(id)) => {
+            let name = String::from_utf8_lossy(name).into_owned();
+            names.insert((*code, name), NameId(u32::from_be_bytes(*id)));
+            true
+        }
+        _ => {
+            failed = Some(Error::Decode { what: "name", source: None });
+            false
+        }
+    })?;
+    failed.map_or(Ok(names), Err)
+}
+
 /// The Meta key of this partition's backfill.
 pub(crate) fn backfill_key(partition: u32) -> Bytes {
     [BACKFILL, &partition.to_be_bytes()].concat()
@@ -202,23 +226,7 @@ impl Memory {
             Some(json) => compile(&json)?,
             None => Compiled::empty(),
         };
-        let mut names = HashMap::new();
-        let mut failed = None;
-        store.scan(Table::Name, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| match (
-            key.split_first(),
-            value.first_chunk::<4>(),
-        ) {
-            (Some((code, name)), Some(id)) => {
-                let name = String::from_utf8_lossy(name).into_owned();
-                names.insert((*code, name), NameId(u32::from_be_bytes(*id)));
-                true
-            }
-            _ => {
-                failed = Some(Error::Decode { what: "name", source: None });
-                false
-            }
-        })?;
-        failed.map_or(Ok(()), Err)?;
+        let names = load_names(store)?;
         Ok(Self {
             idents: Tier::new(sizes.idents),
             nodes: Tier::new(sizes.nodes),
@@ -234,6 +242,7 @@ impl Memory {
             horizon: Timestamp::MIN,
             compiled: Arc::new(compiled),
             backfill,
+            prepared: Prepared::default(),
         })
     }
 
@@ -254,6 +263,7 @@ impl Memory {
             horizon: Timestamp::MIN,
             compiled,
             backfill: None,
+            prepared: Prepared::default(),
         }
     }
 
@@ -273,6 +283,32 @@ impl Memory {
         }
         self.horizon = until;
         Ok(())
+    }
+
+    /// Writes the batch's changes of identity into its transaction.
+    pub(crate) fn flush_graph(&mut self, txn: &mut dyn onefold_store::Txn) -> Result<(), Error> {
+        self.idents.flush(txn)?;
+        self.nodes.flush(txn)?;
+        self.evidence.flush(txn)?;
+        self.clusters.flush(txn)
+    }
+
+    /// Forgets every row of identity: the tables were written around the tiers.
+    pub(crate) fn clear_graph(&mut self) {
+        self.idents.clear();
+        self.nodes.clear();
+        self.evidence.clear();
+        self.clusters.clear();
+        self.memo.clear();
+    }
+
+    /// Lets go of rows of identity that were only read, if they are many.
+    pub(crate) fn relax(&mut self) {
+        const ROWS: usize = 50_000;
+        self.idents.relax(ROWS);
+        self.nodes.relax(ROWS);
+        self.evidence.relax(ROWS);
+        self.clusters.relax(ROWS);
     }
 
     /// The transaction committed.

@@ -106,7 +106,7 @@ impl Reader {
 
 /// One view of the state.
 pub struct Query<'q, 'a> {
-    batch: &'q mut Batch<'a>,
+    pub(crate) batch: &'q mut Batch<'a>,
     compiled: Arc<Compiled>,
 }
 

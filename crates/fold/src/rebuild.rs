@@ -106,8 +106,7 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         let compiled = self.compiled.clone();
         let Some(entry) = self.read_kept(row.at)? else {
-            self.replay_trimmed(profile, touch, want, row);
-            return Ok(());
+            return self.replay_trimmed(profile, touch, want, row);
         };
         let Some(view) = message_at(&entry.payload, row.at.index).map_err(|e| record_error(&entry, &e))?
         else {
@@ -156,12 +155,18 @@ impl Batch<'_> {
     }
 
     /// A row whose message retention has trimmed: what the row itself says, and what the old profile has of that instant.
-    fn replay_trimmed(&mut self, profile: &mut Profile, touch: &mut Touch, want: &Want<'_>, row: StreamRow) {
+    fn replay_trimmed(
+        &mut self,
+        profile: &mut Profile,
+        touch: &mut Touch,
+        want: &Want<'_>,
+        row: StreamRow,
+    ) -> Result<(), Error> {
         self.memory.counters.trimmed += 1;
         let compiled = self.compiled.clone();
         // Properties are unknown, so a condition on one does not hold.
         let body = b"{}";
-        let Some((message_type, name)) = self.name_of(row.name) else { return };
+        let Some((message_type, name)) = self.name_of(row.name)? else { return Ok(()) };
         match want {
             Want::Everything(old) => {
                 profile.trimmed += 1;
@@ -191,5 +196,6 @@ impl Batch<'_> {
                 );
             }
         }
+        Ok(())
     }
 }

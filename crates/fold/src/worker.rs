@@ -7,6 +7,7 @@ use crate::catalogue::Compiled;
 use crate::error::Error;
 use crate::memory::{CacheSizes, Counters, Memory, NEAR_MS};
 use crate::report::Report;
+use crate::rules_change::Prepared;
 use arc_swap::ArcSwap;
 use onefold_log::SharedLog;
 use onefold_store::{Progress, Store};
@@ -100,6 +101,7 @@ struct Inner {
     stop: AtomicBool,
     sizes: RwLock<HashMap<u32, i64>>,
     told: OnceLock<Told>,
+    prepared: Prepared,
 }
 
 /// Told of each catalogue that comes into force.
@@ -129,6 +131,10 @@ impl Handle {
     pub fn on_catalogue(&self, told: impl Fn(&Arc<Compiled>) + Send + Sync + 'static) {
         told(&self.catalogue());
         let _ = self.inner.told.set(Box::new(told));
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.inner.prepared
     }
 
     /// Members of an audience.
@@ -191,6 +197,7 @@ impl Worker {
                 stop: AtomicBool::new(false),
                 sizes: RwLock::new(memory.sizes.clone()),
                 told: OnceLock::new(),
+                prepared: memory.prepared.clone(),
             }),
         };
         let worker = Self { log, store, options, memory, progress, last_sync: None, handle };
@@ -212,8 +219,10 @@ impl Worker {
         let outcome = self.fold_batch();
         if outcome.is_err() {
             // What the failed batch did to counters, timers and caches is not in the store.
+            let prepared = self.memory.prepared.clone();
             self.memory =
                 Memory::load(self.store.snapshot()?.as_ref(), self.options.partition, self.options.caches)?;
+            self.memory.prepared = prepared;
         }
         outcome
     }

@@ -12,6 +12,7 @@
 //! plain), then [`engine`] (the same, fast).
 
 mod blocked;
+pub mod comparison;
 pub mod engine;
 pub mod graph;
 mod normalise;

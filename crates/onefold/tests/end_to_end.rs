@@ -281,6 +281,36 @@ fn plan_and_apply_take_effect_at_once_history_included() {
     assert!(code == 1 && text.contains("audiences.lookers") && text.contains("did"), "{text}");
 }
 
+/// I16: what other rules would make of everybody is shown first, then done for the whole history at once, and undone by
+/// the rules of before.
+#[test]
+fn other_identity_rules_are_previewed_and_applied_to_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    for (user, email) in [("u1", "house@x.com"), ("u2", "house@x.com"), ("u2", "own@x.com")] {
+        let body = json!({ "writeKey": "wk_server", "userId": user, "traits": { "email": email } });
+        assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).unwrap().0, 200);
+    }
+    server.drained();
+    let alone = server.profile("email:own@x.com", "external_ids").unwrap();
+    let file = folder.path().join("rules.yaml");
+    let rules = "version: 1\nworkspace: acme\nidentity: { preset: product, identifiers: [{ type: user_id, limit: 5 }] }\n";
+    std::fs::write(&file, rules).unwrap();
+    let file = file.display().to_string();
+    let (code, text, _) = command(&server, &["plan", &file]);
+    let expected = "~ identity rules\n  2 profiles become 1\n  1 come of several:\n    user_id:u1, user_id:u2 -> user_id:u1\n";
+    assert!(code == 2 && text.starts_with(expected), "{text}");
+    assert_eq!(server.profile("email:own@x.com", "external_ids").unwrap(), alone, "a plan changes nothing");
+    let (code, text, error) = command(&server, &["apply", "--yes", &file]);
+    assert_eq!(code, 0, "{text}{error}");
+    assert_eq!(server.events("user_id:u1").len(), 3);
+    assert_eq!(server.get("/api/why?a=user_id:u1&b=email:own@x.com")["together"], true);
+    std::fs::write(&file, "version: 1\nworkspace: acme\nidentity: { preset: product }\n").unwrap();
+    let (code, text, _) = command(&server, &["apply", "--yes", &file]);
+    assert!(code == 0 && text.contains("1 become several:"), "{text}");
+    assert_eq!(server.profile("email:own@x.com", "external_ids").unwrap(), alone);
+}
+
 /// ACK and ONCE: whatever was answered with 200 is there after `kill -9`, once, however often the client repeats it.
 #[test]
 fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {

@@ -7,12 +7,15 @@ use crate::reveal::Reveal;
 use crate::workspace::FARTHEST;
 use crate::world::{World, entries};
 use onefold_fold::query::{Query, Reader};
+use onefold_fold::rules_change::Preview;
 use onefold_fold::{Options, Outcome, Step, Worker};
+use onefold_identity::oracle::{Cluster, OracleOwner, Resolution};
 use onefold_identity::why::WhyNot;
+use onefold_log::record::Record;
 use onefold_log::{Entry, SharedLog};
 use onefold_store::{MemoryStore, Store};
 use onefold_types::effect::Change;
-use onefold_types::{AudienceId, Identifier, Position, ProfileHandle, Timestamp};
+use onefold_types::{AudienceId, Catalogue, Identifier, Position, ProfileHandle, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -80,8 +83,12 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     let records = entries(&log);
     for (number, entry) in records.iter().enumerate() {
         let place = |mismatch: Mismatch| format!("after record {number} at {}: {mismatch}", entry.rt.0);
+        let foreseen = rules_change(&model, &calm, entry).map_err(place)?;
         calm.show(entry.next, entry.rt).map_err(place)?;
         one_record(&mut model, &calm, entry, number, dice).map_err(place)?;
+        if let Some((before, preview)) = foreseen {
+            previewed(&before, &model.resolution, &preview).map_err(place)?;
+        }
     }
     let end = Timestamp(world.now.max(records.last().map_or(0, |entry| entry.rt.0)));
     // A log whose clock stands still at the end has still to close its windows.
@@ -104,6 +111,53 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     world.close(end);
     same(world, &calm)?;
     out(world, &calm)
+}
+
+/// What the engine foresees of a record that changes the rules of identity, with who was who before it.
+fn rules_change(
+    model: &Model,
+    calm: &Calm,
+    entry: &Entry,
+) -> Result<Option<(Resolution, Preview)>, Mismatch> {
+    let (Ok(Record::Catalogue(json)), Some(current)) = (Record::decode(&entry.payload), &model.catalogue)
+    else {
+        return Ok(None);
+    };
+    let next: Catalogue = serde_json::from_slice(&json).unwrap();
+    let (old, new) = (&current.workspace.identity, &next.workspace.identity);
+    if next.version.0 != current.version.0 + 1 || old == new {
+        return Ok(None);
+    }
+    let preview = calm.reader.preview(new).map_err(|error| format!("no preview: {error}"))?;
+    Ok(Some((model.resolution.clone(), preview)))
+}
+
+/// I16: what was foreseen is what happened.
+fn previewed(before: &Resolution, after: &Resolution, preview: &Preview) -> Result<(), Mismatch> {
+    let several = |one: &Resolution, other: &Resolution| {
+        let meets = |cluster: &Cluster| other.clusters.iter().filter(|c| !c.is_disjoint(cluster)).count();
+        one.clusters.iter().filter(|cluster| meets(cluster) > 1).count()
+    };
+    let lacks = |one: &Resolution, other: &Resolution| {
+        one.clusters.iter().flatten().filter(|id| other.cluster_of(id).is_none()).count()
+    };
+    agree!(before.clusters.len(), preview.profiles_before, "profiles before");
+    agree!(after.clusters.len(), preview.profiles_after, "profiles after");
+    agree!(several(after, before), preview.merges, "merges");
+    agree!(several(before, after), preview.splits, "splits");
+    agree!(lacks(before, after), preview.dropped_identifiers, "identifiers that count no more");
+    agree!(lacks(after, before), preview.gained_identifiers, "identifiers that begin to count");
+    let owners = |resolution: &Resolution| -> BTreeMap<String, Option<Identifier>> {
+        let anchor = |owner: &OracleOwner| match owner {
+            OracleOwner::Cluster(cluster) => resolution.profile_anchor.get(cluster).cloned(),
+            _ => None,
+        };
+        resolution.owner.iter().map(|(message, owner)| (message.clone(), anchor(owner))).collect()
+    };
+    let (old, new) = (owners(before), owners(after));
+    let moved = new.iter().filter(|(message, owner)| old.get(*message) != Some(owner)).count();
+    agree!(moved, preview.moved_messages, "messages that move");
+    Ok(())
 }
 
 fn one_record(

@@ -126,7 +126,11 @@ impl Designer {
 
     /// Changes something; says what.
     pub fn edit(&mut self) -> String {
-        match self.dice.below(10) {
+        match self.dice.below(12) {
+            10.. => {
+                self.identity = identity(&mut self.dice);
+                format!("rules {}", self.identity)
+            }
             0..3 => {
                 self.add_audience();
                 format!("add {:?}", self.audiences.last())

@@ -9,6 +9,7 @@ use crate::dump;
 use crate::faults::{BrittleFiles, BrittleStore, FAIL, LIE, Wound};
 use crate::shop::Shop;
 use crate::workspace::{Designer, FARTHEST, WINDOWS};
+use onefold_fold::query::Reader;
 use onefold_fold::{Options as FoldOptions, Step, Worker};
 use onefold_log::record::Record;
 use onefold_log::{
@@ -17,6 +18,7 @@ use onefold_log::{
 use onefold_store::{FjallOptions, FjallStore, MemoryStore, Store};
 use onefold_types::decision::{Decision, DecisionRecord};
 use onefold_types::effect::Effect;
+use onefold_types::workspace::Workspace;
 use onefold_types::{Catalogue, Identifier, Position, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,9 @@ const DECISIONS_WHILE_BACKFILLING: u32 = 100;
 
 /// Per cent of failed appends to files after which the process lives on, its log poisoned.
 const FOLDS_ON_AFTER_POISON: u32 = 50;
+
+/// Per cent of changes of identity rules that were previewed.
+const PREVIEWS: u32 = 50;
 
 /// What a run is made of, besides its seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,6 +374,16 @@ impl World {
 
     fn edit(&mut self) {
         let said = self.designer.edit();
+        if said.starts_with("rules") {
+            self.count("changes of rules");
+            if self.dice.chance(PREVIEWS) {
+                // What is at hand when the record comes, and what came between, changes nothing.
+                let rules: Workspace = serde_json::from_value(self.designer.workspace()).unwrap();
+                let (store, log, handle) = (self.shared_store(), self.shared_log(), self.worker().handle());
+                let reader = Reader::new(store, log, handle, self.options.secret);
+                drop(reader.preview(&rules.identity));
+            }
+        }
         self.tell(|| said);
         self.apply();
     }

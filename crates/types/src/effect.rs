@@ -37,6 +37,11 @@ pub enum Cause {
         /// The decision's number.
         number: u64,
     },
+    /// The identity rules changed.
+    Rules {
+        /// The version of the catalogue that changed them.
+        version: u32,
+    },
 }
 
 /// What changed.

@@ -367,6 +367,14 @@ pub fn owner_of<G: Graph>(
     owner::owner(&mut World::new(rules, graph), set, at)
 }
 
+/// Whether [`owner_of`] these nodes can differ from one time to another: if one is a device that goes by timeline.
+///
+/// # Errors
+/// What went wrong in the graph.
+pub fn owner_varies<G: Graph>(rules: &Rules, graph: &mut G, set: &[NodeId]) -> Result<bool, G::Error> {
+    owner::varies(&mut World::new(rules, graph), set)
+}
+
 /// Exactly the stream rows that a profile owns.
 ///
 /// # Errors

@@ -34,6 +34,17 @@ pub(crate) fn owner<G: Graph>(
     }
 }
 
+/// Whether whose an event with these identifiers is can depend on when it was.
+pub(crate) fn varies<G: Graph>(world: &mut World<'_, G>, set: &[NodeId]) -> Result<bool, G::Error> {
+    for node in set {
+        let record = world.node(*node)?;
+        if record.last_link.is_some() && world.cluster(record.cluster)?.is_some_and(|c| !c.has_person) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What part of what a node anchors is meant.
 #[derive(Clone, Debug)]
 struct Part {

@@ -70,6 +70,12 @@ impl MemoryGraph {
         self.messages.insert(event, at.message_id.clone());
     }
 
+    /// The same for a message of the log, by where it stands there.
+    pub fn add_message(&mut self, stream: NodeId, row: StreamRow, message_id: &str) {
+        self.streams.insert((stream, row.ts, row.at), (row.name, row.set));
+        self.messages.insert(row.at, message_id.to_owned());
+    }
+
     /// Removes the stream row that [`Self::add_row`] added.
     pub fn remove_row(&mut self, stream: NodeId, at: &Stamp, order: u64) {
         self.streams.remove(&(stream, at.ts, EventRef { position: Position(order), index: 0 }));
@@ -86,6 +92,26 @@ impl MemoryGraph {
     /// All clusters, by handle.
     pub fn clusters(&self) -> impl Iterator<Item = (ProfileHandle, &Cluster)> {
         self.clusters.iter().map(|(handle, cluster)| (*handle, cluster.as_ref()))
+    }
+
+    /// All nodes, in order of number.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(node, record)| (*node, record.as_ref()))
+    }
+
+    /// All sets.
+    pub fn sets(&self) -> impl Iterator<Item = (&[NodeId], &Evidence)> {
+        self.evidence.iter().map(|(nodes, record)| (nodes.as_slice(), record.as_ref()))
+    }
+
+    /// All link rows, by device and in order.
+    pub fn links(&self) -> impl Iterator<Item = (NodeId, &Stamp, NodeId)> {
+        self.links.iter().flat_map(|(device, rows)| rows.iter().map(|(at, anchor)| (*device, at, *anchor)))
+    }
+
+    /// All accepted decisions.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values().map(AsRef::as_ref)
     }
 
     /// The identifier of a node.

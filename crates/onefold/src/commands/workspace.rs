@@ -29,7 +29,47 @@ fn show(answer: &Value) -> usize {
             change["key"].as_str().unwrap_or_default()
         );
     }
+    show_identity(&answer["identity"]);
     changes.len()
+}
+
+/// What other identity rules make of everybody, with some examples.
+fn show_identity(preview: &Value) {
+    if preview.is_null() {
+        return;
+    }
+    let count = |name: &str| preview[name].as_u64().unwrap_or_default();
+    println!("  {} profiles become {}", count("profiles_before"), count("profiles_after"));
+    let names = |list: &Value| -> String {
+        let names = list.as_array().into_iter().flatten().map(|id| {
+            format!("{}:{}", id["type"].as_str().unwrap_or_default(), id["id"].as_str().unwrap_or_default())
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    for (what, count, examples) in [
+        ("come of several", count("merges"), &preview["merge_examples"]),
+        ("become several", count("splits"), &preview["split_examples"]),
+    ] {
+        if count > 0 {
+            println!("  {count} {what}:");
+        }
+        let examples = examples.as_array().map_or(&[][..], Vec::as_slice);
+        for example in examples {
+            println!("    {} -> {}", names(&example["from"]), names(&example["into"]));
+        }
+        if count > examples.len() as u64 && !examples.is_empty() {
+            println!("    and {} more", count - examples.len() as u64);
+        }
+    }
+    for (name, what) in [
+        ("moved_messages", "messages are another profile's"),
+        ("dropped_identifiers", "identifiers count no more"),
+        ("gained_identifiers", "identifiers begin to count"),
+    ] {
+        if count(name) > 0 {
+            println!("  {} {what}", count(name));
+        }
+    }
 }
 
 pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
