@@ -50,6 +50,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) removed: HashMap<ProfileHandle, Arc<Cluster>>,
     pub(crate) report: Report,
     pub(crate) timers_left: usize,
+    /// Every timer before this instant has fired.
+    pub(crate) fired_before: Timestamp,
     /// A backfill went on, or ended.
     pub(crate) backfilled: bool,
     /// Message ids that were looked up ahead, with their rows.
@@ -82,6 +84,7 @@ impl<'a> Batch<'a> {
             removed: HashMap::new(),
             report: Report::default(),
             timers_left,
+            fired_before: now,
             backfilled: false,
             seen: HashMap::new(),
             trace: Trace::default(),
@@ -120,7 +123,8 @@ impl<'a> Batch<'a> {
         from: Progress,
         position: Position,
     ) -> Result<(Progress, Report), Error> {
-        let to = Progress { position, engine_time: self.now.max(from.engine_time), epoch: from.epoch };
+        let engine_time = self.now.max(self.fired_before).max(from.engine_time);
+        let to = Progress { position, engine_time, epoch: from.epoch };
         let txn = self.txn.as_mut();
         self.memory.flush_graph(txn)?;
         self.memory.profiles.flush(txn)?;

@@ -33,6 +33,7 @@ mod settle;
 mod timers;
 mod touch;
 mod traits;
+pub mod verify;
 mod view;
 pub mod worker;
 

@@ -31,6 +31,8 @@ impl Batch<'_> {
         self.disarm(due, handle);
         self.report.timers += 1;
         self.now = self.now.max(due);
+        // What was due then has fired alone: no record may come at that instant any more, also after a restart (BOUND).
+        self.fired_before = self.fired_before.max(due.plus(1));
         let Some(mut profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? else { return Ok(()) };
         if profile.armed != Some(due) {
             self.memory.profiles.put(handle, profile);

@@ -37,6 +37,22 @@ pub(crate) enum Command {
     Deliveries(Deliveries),
     /// List what was refused, mend it and send it again
     Quarantine(Quarantine),
+    /// Check every invariant of the data folder of a stopped server; changes nothing
+    Verify(Verify),
+}
+
+/// Reads the whole log, makes the graph and every profile anew and compares. Exit code 0 if everything holds, 2 if not.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Where log and state are kept
+    #[arg(long, env = "ONEFOLD_DATA", default_value = "./onefold-data")]
+    pub(crate) data: PathBuf,
+    /// Memory for caches, in MiB
+    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024)]
+    pub(crate) cache_mib: u64,
+    /// JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]

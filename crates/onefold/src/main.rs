@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             Command::Send(send) => commands::send::run(send).await,
             Command::Tail(tail) => commands::tail::run(tail).await,
             Command::Quarantine(quarantine) => commands::quarantine::run(quarantine).await,
+            Command::Verify(verify) => commands::verify::run(&verify),
         }
     });
     outcome.unwrap_or_else(|error| {

@@ -226,15 +226,19 @@ impl Running {
 
 /// The 32 bytes that key profile ids: made once, kept beside the log for ever.
 fn secret(path: &Path) -> std::io::Result<[u8; 32]> {
-    if let Ok(bytes) = fs::read(path) {
-        return bytes
-            .try_into()
-            .map_err(|_| std::io::Error::other(format!("{} does not hold 32 bytes", path.display())));
+    if path.exists() {
+        return read_secret(path);
     }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
     write_private(path, &secret)?;
     Ok(secret)
+}
+
+/// The 32 bytes in the file at `path`.
+pub(crate) fn read_secret(path: &Path) -> std::io::Result<[u8; 32]> {
+    let wrong = |_| std::io::Error::other(format!("{} does not hold 32 bytes", path.display()));
+    fs::read(path)?.try_into().map_err(wrong)
 }
 
 /// Writes a file that only its owner reads, durably, before anything relies on it.

@@ -360,6 +360,9 @@ fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
     );
     let owned = server.profile("user_id:u", "metadata").unwrap()["metadata"]["events"].as_u64().unwrap();
     assert_eq!(owned, folded);
+    let data = server.kill().join("data");
+    let (code, text) = onefold(&["verify", "--data", &data.display().to_string()]);
+    assert!(code == 0 && text.ends_with("everything holds\n"), "{text}");
 }
 
 #[test]

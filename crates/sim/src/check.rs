@@ -8,6 +8,7 @@ use crate::workspace::FARTHEST;
 use crate::world::{World, entries};
 use onefold_fold::query::{Query, Reader};
 use onefold_fold::rules_change::Preview;
+use onefold_fold::verify::verify;
 use onefold_fold::{Options, Outcome, Step, Worker};
 use onefold_identity::oracle::{Cluster, OracleOwner, Resolution};
 use onefold_identity::why::WhyNot;
@@ -110,7 +111,16 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     world.now = end.0;
     world.close(end);
     same(world, &calm)?;
+    verified(world)?;
     out(world, &calm)
+}
+
+/// What `onefold verify` says of the state after all that happened to it.
+fn verified(world: &World) -> Result<(), Mismatch> {
+    let (log, store) = (world.shared_log(), world.shared_store());
+    let found = verify(log.as_ref(), store.as_ref(), &world.options.secret, world.options.caches);
+    let found = found.map_err(|error| format!("verify: {error}"))?;
+    if found.is_sound() { Ok(()) } else { Err(format!("verify finds {:#?}", found.findings)) }
 }
 
 /// What the engine foresees of a record that changes the rules of identity, with who was who before it.

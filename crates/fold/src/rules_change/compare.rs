@@ -85,7 +85,7 @@ enum Whose {
 
 impl Batch<'_> {
     /// What would become of everybody.
-    pub(super) fn preview(&mut self, shadow: &mut Shadow) -> Result<Preview, Error> {
+    pub(crate) fn preview(&mut self, shadow: &mut Shadow) -> Result<Preview, Error> {
         let clusters = self.all_clusters()?;
         let numbers = self.numbers(shadow, &clusters, 1 << 62, 1 << 62)?;
         let rules = self.compiled.clone();

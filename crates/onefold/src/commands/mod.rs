@@ -7,4 +7,5 @@ pub(crate) mod quarantine;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod tail;
+pub(crate) mod verify;
 pub(crate) mod workspace;

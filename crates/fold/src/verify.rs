@@ -1,0 +1,370 @@
+//! Holds a log and the state beside it against the invariants: what `onefold verify` does with a stopped data folder.
+//!
+//! Nothing is believed that can be computed again: every record is read and decoded, the graph is made anew from the log
+//! and compared, every profile is rebuilt from its streams and compared, and each index is held against what it indexes.
+
+use crate::batch::{Batch, Setting, record_error};
+use crate::error::Error;
+use crate::memory::{CacheSizes, Memory};
+use crate::profile::Profile;
+use crate::rows;
+use crate::touch::Touch;
+use crate::view::PlainTraits;
+use onefold_log::record::{Kind, messages};
+use onefold_log::{Entry, Log, Record};
+use onefold_store::{Direction, KeyRange, Store, Table, frozen};
+use onefold_types::{EventRef, Position, ProfileHandle, Timestamp, outbox};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Findings that are kept with their words; further ones are counted.
+const FINDINGS: usize = 100;
+
+/// Bytes of the log that are read at once.
+const READ_BYTES: usize = 4 << 20;
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The invariant, by its name in `ARCHITECTURE.md`.
+    pub invariant: &'static str,
+    /// What was found, and what was expected.
+    pub detail: String,
+}
+
+/// What was looked at, and what does not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Records of the log that are kept.
+    pub records: u64,
+    /// Messages in them.
+    pub messages: u64,
+    /// Records that the state has not folded yet; they are when the server starts.
+    pub waiting: u64,
+    /// Profiles that were rebuilt and compared.
+    pub profiles: u64,
+    /// Profiles that a running backfill has not come to, so that their audiences were not compared.
+    pub behind: u64,
+    /// Profiles that own messages which retention has trimmed, so that they were not compared.
+    pub trimmed: u64,
+    /// Effects that wait to be delivered.
+    pub effects: u64,
+    /// What does not hold; at most a hundred.
+    pub findings: Vec<Finding>,
+    /// How many there are.
+    pub found: u64,
+}
+
+impl Verification {
+    fn find(&mut self, invariant: &'static str, detail: impl Into<String>) {
+        self.found += 1;
+        if self.findings.len() < FINDINGS {
+            self.findings.push(Finding { invariant, detail: detail.into() });
+        }
+    }
+
+    /// Whether everything holds.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.found == 0
+    }
+}
+
+/// Checks everything. Nothing is changed; nobody else may write the two meanwhile.
+///
+/// # Errors
+/// The log or the store could not be read so far that going on would say anything.
+pub fn verify(
+    log: &dyn Log,
+    store: &dyn Store,
+    secret: &[u8; 32],
+    caches: CacheSizes,
+) -> Result<Verification, Error> {
+    let mut memory = Memory::load(store.snapshot()?.as_ref(), 0, caches)?;
+    let setting = Setting { log, partition: 0, secret, quarantine_cap: u64::MAX, timers_max: 0 };
+    let txn = frozen(store.snapshot()?);
+    let progress = txn.progress(0)?;
+    let mut batch = Batch::new(txn, &mut memory, &setting, progress.engine_time);
+    let mut found = Verification::default();
+    batch.verify_log(progress.position, &mut found)?;
+    batch.verify_graph(progress.position, &mut found)?;
+    batch.verify_profiles(&mut found)?;
+    batch.verify_outbox(&mut found)?;
+    Ok(found)
+}
+
+impl Batch<'_> {
+    /// LOG, ONCE, LOSS: every record is whole and in order, every folded message is known, and the counts add up.
+    fn verify_log(&mut self, folded: Position, found: &mut Verification) -> Result<(), Error> {
+        let first = self.setting.log.first();
+        let tail = self.setting.log.tail();
+        if folded > tail {
+            found.find("ATOM", format!("the state has folded up to {folded}, and the log ends at {tail}"));
+        }
+        let (mut position, mut time) = (first, Timestamp::MIN);
+        let mut read = 0;
+        while position < tail {
+            let entries = match self.setting.log.read(position, READ_BYTES) {
+                Ok(entries) if entries.is_empty() => break,
+                Ok(entries) => entries,
+                Err(error) => {
+                    found.find("ACK", format!("the log cannot be read at {position}: {error}"));
+                    break;
+                }
+            };
+            for entry in entries {
+                if entry.position != position || entry.rt < time {
+                    let place = entry.position;
+                    found.find("SAME", format!("the record at {place} is out of order: expected {position}"));
+                }
+                (position, time) = (entry.next, entry.rt);
+                found.records += 1;
+                found.waiting += u64::from(entry.position >= folded);
+                match self.verify_record(&entry, folded, found) {
+                    Ok(messages) => read += messages,
+                    Err(error @ Error::Record { .. }) => found.find("ACK", error.to_string()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let counters = &self.memory.counters;
+        let counted = counters.folded + counters.duplicates + counters.conflicts;
+        if first == Position::default() && counted != read {
+            let detail = format!(
+                "{read} messages were read: expected as many as were folded, were copies and were in conflict, {counted}"
+            );
+            found.find("LOSS", detail);
+        }
+        Ok(())
+    }
+
+    /// Answers how many folded messages the record has.
+    fn verify_record(
+        &mut self,
+        entry: &Entry,
+        folded: Position,
+        found: &mut Verification,
+    ) -> Result<u64, Error> {
+        let kind = onefold_log::record::kind(&entry.payload).map_err(|e| record_error(entry, &e))?;
+        if kind != Kind::Messages {
+            Record::decode(&entry.payload).map_err(|e| record_error(entry, &e))?;
+            return Ok(0);
+        }
+        let mut read = 0;
+        for view in messages(&entry.payload).map_err(|e| record_error(entry, &e))? {
+            let Some(view) = view.map_err(|e| record_error(entry, &e))? else { continue };
+            found.messages += 1;
+            if entry.position >= folded {
+                continue;
+            }
+            read += 1;
+            let key = rows::seen_key(self.message_hash(view.message_id));
+            if self.txn.get(Table::Seen, &key)?.is_none() {
+                let detail =
+                    format!("message {} at {} is not known as folded", view.message_id, entry.position);
+                found.find("ONCE", detail);
+            }
+        }
+        Ok(read)
+    }
+
+    /// ORACLE for identity: the graph of the state is the one that the log gives.
+    fn verify_graph(&mut self, folded: Position, found: &mut Verification) -> Result<(), Error> {
+        let compiled = self.compiled.clone();
+        let identity = &compiled.catalogue.workspace.identity;
+        let mut shadow = self.shadow(identity, &compiled.rules, None, folded)?;
+        let preview = self.preview(&mut shadow)?;
+        let people = [
+            (preview.merges, "profiles that should be one"),
+            (preview.splits, "profiles that should be several"),
+            (preview.dropped_identifiers, "identifiers that should be nobody's"),
+            (preview.gained_identifiers, "identifiers that should be somebody's"),
+            (preview.moved_messages, "messages that should be another profile's"),
+        ];
+        for (count, what) in people.into_iter().filter(|(count, _)| *count > 0) {
+            let examples: Vec<String> = preview
+                .merge_examples
+                .iter()
+                .chain(&preview.split_examples)
+                .take(3)
+                .map(|example| format!("{:?} -> {:?}", example.from, example.into))
+                .collect();
+            found.find("ORACLE", format!("{count} {what} by the log {}", examples.join("; ")));
+        }
+        Ok(())
+    }
+
+    /// ORACLE for profiles and audiences, and the indexes over them.
+    fn verify_profiles(&mut self, found: &mut Verification) -> Result<(), Error> {
+        let mut handles = Vec::new();
+        self.txn.scan(Table::Profile, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, _| {
+            handles.push(rows::number_from("prof", key));
+            true
+        })?;
+        let mut sizes: BTreeMap<u32, i64> = BTreeMap::new();
+        let (mut persons, mut armed) = (0i64, 0u64);
+        for handle in handles {
+            let handle = ProfileHandle(handle?);
+            let Some(profile) = self.memory.profiles.get(self.txn.as_ref(), &handle)? else { continue };
+            persons += i64::from(profile.is_person());
+            for audience in profile.state.members() {
+                *sizes.entry(audience.0).or_default() += 1;
+                let key = outbox::member_key(audience.0, handle);
+                if self.txn.get(Table::AudienceMember, &key)?.is_none() {
+                    let detail =
+                        format!("profile {} is in audience {}, and not in its list", handle.0, audience.0);
+                    found.find("ATOM", detail);
+                }
+            }
+            armed += u64::from(profile.armed.is_some());
+            self.verify_timer(handle, &profile, found)?;
+            self.verify_profile(handle, &profile, found)?;
+            self.memory.relax();
+            self.memory.profiles.relax(1_000);
+        }
+        if persons != self.memory.counters.persons {
+            let detail = format!("{persons} persons: expected {}, as counted", self.memory.counters.persons);
+            found.find("ATOM", detail);
+        }
+        let mut rows = [0u64; 2];
+        for (table, count) in [Table::Timer, Table::AudienceMember].into_iter().zip(&mut rows) {
+            self.txn.scan(table, &KeyRange::prefix(&[]), Direction::Forward, &mut |_, _| {
+                *count += 1;
+                true
+            })?;
+        }
+        if rows[0] != armed {
+            found.find("BOUND", format!("{} timers are planted: expected {armed}, one per profile", rows[0]));
+        }
+        let members: i64 = sizes.values().sum();
+        if rows[1] != members.unsigned_abs() {
+            found.find("ATOM", format!("{} rows in the lists of audiences: expected {members}", rows[1]));
+        }
+        let audiences: BTreeSet<u32> = sizes.keys().chain(self.memory.sizes.keys()).copied().collect();
+        for audience in audiences {
+            let (is, said) = (sizes.get(&audience), self.memory.sizes.get(&audience));
+            let (is, said) = (is.copied().unwrap_or_default(), said.copied().unwrap_or_default());
+            if is != said {
+                found.find(
+                    "ATOM",
+                    format!("audience {audience} has {is} members: expected {said}, as counted"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_timer(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &Profile,
+        found: &mut Verification,
+    ) -> Result<(), Error> {
+        let due = self.compiled.plan.next_due(&profile.state);
+        if due.is_some_and(|due| profile.armed.is_none_or(|armed| armed > due)) {
+            let (armed, handle) = (profile.armed, handle.0);
+            found
+                .find("BOUND", format!("profile {handle} changes at {due:?}, and its timer is at {armed:?}"));
+        }
+        if let Some(armed) = profile.armed {
+            if armed.plus(1) < self.now {
+                found.find("BOUND", format!("the timer of profile {} was due at {}", handle.0, armed.0));
+            }
+            if self.txn.get(Table::Timer, &rows::timer_key(armed, handle))?.is_none() {
+                found.find("BOUND", format!("profile {} has no row for its timer at {}", handle.0, armed.0));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_profile(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &Profile,
+        found: &mut Verification,
+    ) -> Result<(), Error> {
+        let mut touch = Touch::default();
+        let mut rebuilt = self.rebuild(handle, profile, &mut touch)?;
+        if rebuilt.trimmed > 0 {
+            found.trimmed += 1;
+            return Ok(());
+        }
+        found.profiles += 1;
+        let mut differs = |what: &str, is: &dyn std::fmt::Debug, should: &dyn std::fmt::Debug| {
+            found.find(
+                "ORACLE",
+                format!("profile {}: {what} {is:?}: expected {should:?} by the log", handle.0),
+            );
+        };
+        if profile.events != rebuilt.events {
+            differs("number of events", &profile.events, &rebuilt.events);
+        }
+        if (&profile.first, &profile.last) != (&rebuilt.first, &rebuilt.last) {
+            differs(
+                "first and last event",
+                &(&profile.first, &profile.last),
+                &(&rebuilt.first, &rebuilt.last),
+            );
+        }
+        if profile.traits != rebuilt.traits {
+            differs("traits", &*profile.traits, &*rebuilt.traits);
+        }
+        if profile.accounts != rebuilt.accounts {
+            differs("accounts", &profile.accounts, &rebuilt.accounts);
+        }
+        let compiled = self.compiled.clone();
+        if profile.catalogue != compiled.catalogue.version.0 {
+            found.behind += 1;
+            return Ok(());
+        }
+        // What is due at this very instant fires when the log's time is past it.
+        let mut state = profile.state.clone();
+        compiled.plan.run_timers(&mut state, &PlainTraits(&profile.traits), self.now.plus(1));
+        let traits = PlainTraits(&rebuilt.traits);
+        compiled.plan.settle(&mut rebuilt.state, &mut touch.primitives, &traits, self.now);
+        if state.members() != rebuilt.state.members() {
+            differs("audiences", &state.members(), &rebuilt.state.members());
+        }
+        if state.computed() != rebuilt.state.computed() {
+            differs("computed traits", &state.computed(), &rebuilt.state.computed());
+        }
+        // What windows still hold of it is forgotten when they are looked at: then the rest must be the same.
+        let mut touched = Touch::default();
+        compiled.plan.touch_everything(&mut touched.primitives);
+        compiled.plan.settle(&mut state, &mut touched.primitives, &PlainTraits(&profile.traits), self.now);
+        if state != rebuilt.state {
+            differs("counts", &state, &rebuilt.state);
+        }
+        Ok(())
+    }
+
+    /// OUT: every effect that waits can be read, under a number that was given.
+    fn verify_outbox(&mut self, found: &mut Verification) -> Result<(), Error> {
+        let next = self.memory.counters.next_outbox;
+        let first = self.setting.log.first();
+        let mut wrong = Vec::new();
+        let mut effects = 0;
+        self.txn.scan(Table::Outbox, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| {
+            effects += 1;
+            match (outbox::parse_key(key), outbox::decode(value)) {
+                (Some((_, number)), Some(_)) if number >= next => {
+                    wrong.push(format!("effect {number} waits: expected numbers below {next}"));
+                }
+                (Some((_, number)), Some(effect)) => {
+                    if let onefold_types::effect::Change::Event { at: EventRef { position, .. } } =
+                        effect.change
+                        && position < first
+                    {
+                        wrong.push(format!("effect {number} forwards a message that retention has trimmed"));
+                    }
+                }
+                (Some((_, number)), None) => wrong.push(format!("effect {number} does not decode")),
+                (None, _) => wrong.push("a row of the outbox has no number".to_owned()),
+            }
+            true
+        })?;
+        found.effects = effects;
+        wrong.into_iter().for_each(|detail| found.find("OUT", detail));
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! `onefold verify`: every invariant of a stopped data folder.
+
+use crate::args::Verify;
+use crate::http::Failed;
+use crate::server::read_secret;
+use onefold_fold::CacheSizes;
+use onefold_fold::verify::verify;
+use onefold_log::{FileLog, FileLogOptions};
+use onefold_store::{FjallOptions, FjallStore};
+use std::error::Error;
+use std::process::ExitCode;
+
+/// An error with all that caused it.
+fn because(what: &str, error: &dyn Error) -> Failed {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    Failed::new(text)
+}
+
+pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failed> {
+    let data = &args.data;
+    if !data.join("log").is_dir() || !data.join("state").is_dir() {
+        return Err(Failed::new(format!(
+            "{} is no data folder: expected `log` and `state` in it; name it with --data",
+            data.display()
+        )));
+    }
+    let log = FileLog::open(FileLogOptions::new(data.join("log")))
+        .map_err(|error| because("the log cannot be opened (is the server stopped?)", &error))?;
+    let cache = args.cache_mib << 20;
+    let options = FjallOptions { cache_bytes: cache / 2, ..FjallOptions::default() };
+    let store = FjallStore::open(&data.join("state"), &options)
+        .map_err(|error| because("the state cannot be opened", &error))?;
+    let secret = read_secret(&data.join("secret"))
+        .map_err(|error| because("the workspace's secret cannot be read", &error))?;
+    let found = verify(&log, &store, &secret, CacheSizes::of(cache / 2))
+        .map_err(|error| because("the data folder cannot be checked", &error))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&found).map_err(|e| Failed::new(e.to_string()))?);
+    } else {
+        println!(
+            "{} records with {} messages; {} wait to be folded",
+            found.records, found.messages, found.waiting
+        );
+        println!(
+            "{} profiles made anew and compared; {} effects wait to be delivered",
+            found.profiles, found.effects
+        );
+        if found.behind > 0 {
+            println!("{} profiles wait for a backfill: their audiences were not compared", found.behind);
+        }
+        if found.trimmed > 0 {
+            println!(
+                "{} profiles own messages that retention trimmed: they were not compared",
+                found.trimmed
+            );
+        }
+        for finding in &found.findings {
+            println!("{}: {}", finding.invariant, finding.detail);
+        }
+        match found.found {
+            0 => println!("everything holds"),
+            1 => println!("1 thing does not hold"),
+            count => println!(
+                "{count} things do not hold; the state can be made anew from the log: move `state` away"
+            ),
+        }
+    }
+    Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
