@@ -79,7 +79,7 @@ fn user(admin: &Admin, id_type: &str, value: &str, part: &str, wanted: &Wanted) 
         Ok(Some(match part {
             "traits" => Ok(traits(&person, wanted)),
             "external_ids" => Ok(external_ids(&person, wanted, limit)),
-            "metadata" => Ok(metadata(&person)),
+            "metadata" => Ok(metadata(query, &person)?),
             "audiences" => Ok(page(&person.audiences.iter().map(|(key, _)| json!({ "key": key })).collect::<Vec<_>>(), wanted, limit)),
             "links" => Ok(links(&person, wanted, limit)),
             "events" => events(query, person.handle, wanted, limit)?,
@@ -166,21 +166,25 @@ fn links(person: &Person, wanted: &Wanted, limit: usize) -> Value {
     page(&accounts.map(link).collect::<Vec<_>>(), wanted, limit)
 }
 
-fn metadata(person: &Person) -> Value {
-    let (first, last) = (person.profile.first.as_ref(), person.profile.last.as_ref());
-    json!({ "metadata": {
+fn metadata(
+    query: &mut onefold_fold::query::Query<'_, '_>,
+    person: &Person,
+) -> Result<Value, onefold_fold::Error> {
+    let (first, last) = query.first_and_last(person.handle)?;
+    let (first, last) = (first.map(|owned| owned.message), last.map(|owned| owned.message));
+    Ok(json!({ "metadata": {
         "profile_id": person.profile_id,
         "customer_key": person.customer_key,
         "events": person.profile.events,
         "events_trimmed": person.profile.trimmed,
-        "created_at": first.map(|s| iso(s.stamp.ts)),
-        "updated_at": last.map(|s| iso(s.stamp.ts)),
+        "created_at": person.profile.first.map(iso),
+        "updated_at": person.profile.last.map(iso),
         "expires_at": Value::Null,
-        "first_message_id": first.map(|s| &s.stamp.message_id),
-        "last_message_id": last.map(|s| &s.stamp.message_id),
-        "first_source_id": first.map(|s| &s.source),
-        "last_source_id": last.map(|s| &s.source),
-    } })
+        "first_message_id": first.as_ref().map(|message| &message.message_id),
+        "last_message_id": last.as_ref().map(|message| &message.message_id),
+        "first_source_id": first.as_ref().map(|message| &message.source),
+        "last_source_id": last.as_ref().map(|message| &message.source),
+    } }))
 }
 
 type Found<T> = Result<Result<T, Refused>, onefold_fold::Error>;

@@ -6,14 +6,18 @@
 use crate::ast::{CompareOp, Expr, ExprKind, Path, TextTest};
 use crate::value::{Value, compare, literal};
 use regex::{Regex, RegexBuilder};
+use smallvec::SmallVec;
 
 /// Memory that one regular expression may take when built.
 const REGEX_BYTES: usize = 1 << 20;
 
+/// The values at the end of a path: nearly always one or none.
+pub(crate) type Values = SmallVec<[Value; 1]>;
+
 /// Where a condition's paths lead.
 pub(crate) trait Lookup {
     /// The values at the end of `path`; none if it leads nowhere.
-    fn values(&self, path: &Path) -> Vec<Value>;
+    fn values(&self, path: &Path) -> Values;
 }
 
 /// A compiled condition.

@@ -7,14 +7,15 @@
 //! - **EVAL-4 (B17):** `State::due` is the next instant at which anything can change without events.
 
 use crate::ast::{Path, Root, Segment};
-use crate::condition::Lookup;
+use crate::condition::{Lookup, Values};
 use crate::plan::{Bucket, Formula, Plan, Primitive, Want, When};
 use crate::properties::JsonProperties;
 use crate::state::{Count, State};
 use crate::value::{Value, holds};
-use onefold_types::{AudienceId, MessageType, PrimitiveId, Timestamp, TraitId};
+use onefold_types::{AudienceId, MessageType, Timestamp, TraitId};
 use rust_decimal::Decimal;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// What changed for a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +46,15 @@ pub trait Traits {
 struct TraitLookup<'a>(&'a dyn Traits);
 
 impl Lookup for TraitLookup<'_> {
-    fn values(&self, path: &Path) -> Vec<Value> {
+    fn values(&self, path: &Path) -> Values {
         let (Root::Traits, Some((Segment::Name(key), rest))) = (path.root, path.segments.split_first())
         else {
-            return Vec::new();
+            return Values::new();
         };
-        let Some(value) = self.0.get(key) else { return Vec::new() };
+        let Some(value) = self.0.get(key) else { return Values::new() };
+        if rest.is_empty() {
+            return Values::from_iter([value]);
+        }
         let mut found = Vec::new();
         value.walk(rest, &mut found);
         found.into_iter().cloned().collect()
@@ -157,7 +161,7 @@ impl Plan {
 
     /// The state's own primitives may have other truths: after a merge.
     pub fn touch_all(&self, state: &State, touched: &mut Touched) {
-        touched.primitives.extend(state.counts.iter().filter_map(|(id, _)| self.by_id.get(id)));
+        touched.primitives.extend(state.counts.iter().filter_map(|(id, _)| self.by_id.get(*id)));
     }
 
     /// Everything may have another truth: after a rebuild or a change of definitions.
@@ -173,19 +177,22 @@ impl Plan {
         traits: &dyn Traits,
         now: Timestamp,
     ) -> Vec<Flip> {
-        let mut rules: BTreeSet<usize> = std::mem::take(&mut touched.rules).into_iter().collect();
-        let mut numbers: BTreeSet<usize> = std::mem::take(&mut touched.primitives).into_iter().collect();
+        let mut rules =
+            BinaryHeap::from(std::mem::take(&mut touched.rules).into_iter().map(Reverse).collect::<Vec<_>>());
+        let mut numbers = std::mem::take(&mut touched.primitives);
         if touched.everything || state.due <= now {
-            numbers.extend(state.counts.iter().filter_map(|(id, _)| self.by_id.get(id)));
+            numbers.extend(state.counts.iter().filter_map(|(id, _)| self.by_id.get(*id)));
         }
+        numbers.sort_unstable();
+        numbers.dedup();
         if touched.everything {
-            rules.extend(0..self.rules.len());
+            rules.extend((0..self.rules.len()).map(Reverse));
         }
         let mut values = BTreeSet::new();
         for number in numbers {
             let primitive = &self.primitives[number];
             if refresh(primitive, state.count_mut(primitive.id), now) {
-                rules.extend(&primitive.parents);
+                rules.extend(primitive.parents.iter().copied().map(Reverse));
             }
             values.extend(primitive.computed.iter().map(|id| (*id, number)));
         }
@@ -198,20 +205,25 @@ impl Plan {
             let primitive = &self.primitives[number];
             let value = state.count(primitive.id).map_or(0, |count| counted(primitive.when, count, now));
             if set_computed(&mut state.computed, id, value) {
-                rules.extend(&primitive.parents);
+                rules.extend(primitive.parents.iter().copied().map(Reverse));
                 changed.push(Flip { effective: now, kind: FlipKind::Computed(id, value) });
             }
         }
         let mut flips = Vec::new();
-        while let Some(rule) = rules.pop_first() {
+        let mut last = None;
+        while let Some(Reverse(number)) = rules.pop() {
+            // Whoever asks for a rule comes after it (PLAN-1), so the same one is met in a row.
+            if last.replace(number) == Some(number) {
+                continue;
+            }
             touched.formulas_evaluated += 1;
-            let rule = &self.rules[rule];
+            let rule = &self.rules[number];
             let is = self.holds(&rule.formula, state, traits, now);
             if set_member(&mut state.members, rule.audience, is) {
                 let kind =
                     if is { FlipKind::Entered(rule.audience) } else { FlipKind::Exited(rule.audience) };
                 flips.push(Flip { effective: now, kind });
-                rules.extend(&rule.parents);
+                rules.extend(rule.parents.iter().copied().map(Reverse));
             }
         }
         flips.append(&mut changed);
@@ -239,7 +251,7 @@ impl Plan {
 
     fn due(&self, state: &State, now: Timestamp) -> Timestamp {
         let instants = state.counts.iter().filter_map(|(id, count)| {
-            let primitive = &self.primitives[*self.by_id.get(id)?];
+            let primitive = &self.primitives[self.by_id.get(*id)?];
             next_change(primitive, count, now.0)
         });
         instants.min().map_or(Timestamp::MAX, Timestamp)
@@ -276,7 +288,7 @@ impl Plan {
     pub fn merge(&self, survivor: &State, absorbed: &State) -> State {
         let mut merged = survivor.clone();
         for (id, other) in &absorbed.counts {
-            let Some(&number) = self.by_id.get(id) else { continue };
+            let Some(number) = self.by_id.get(*id) else { continue };
             let count = merged.count_mut(*id);
             count.total += other.total;
             for time in &other.times {
@@ -290,8 +302,7 @@ impl Plan {
     /// What a state is not complete for.
     #[must_use]
     pub fn added_since(&self, state: &State) -> NewPrimitives {
-        let new = self.by_id.range(PrimitiveId(state.complete_below)..).map(|(_, number)| *number);
-        NewPrimitives(new.collect())
+        NewPrimitives(self.by_id.from(state.complete_below).collect())
     }
 
     /// The state is complete for this plan.
@@ -301,7 +312,7 @@ impl Plan {
 
     /// Drops what this plan does not know any more.
     pub fn prune(&self, state: &mut State) {
-        state.counts.retain(|(id, _)| self.by_id.contains_key(id));
+        state.counts.retain(|(id, _)| self.by_id.get(*id).is_some());
         state.members.retain(|id| self.audiences.contains_key(id));
         state.computed.retain(|(id, _)| self.computed.contains(id));
     }

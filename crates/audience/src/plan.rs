@@ -109,11 +109,35 @@ struct Index {
     unnamed: Bucket,
 }
 
+/// The primitives' indexes by id: a table, for every count of a profile is looked up at each of its events, and ids are
+/// given one after the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers(Vec<Option<u32>>);
+
+impl Numbers {
+    pub(crate) fn get(&self, id: PrimitiveId) -> Option<usize> {
+        self.0.get(id.0 as usize).copied().flatten().map(|number| number as usize)
+    }
+
+    fn insert(&mut self, id: PrimitiveId, number: usize) {
+        let at = id.0 as usize;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        self.0[at] = u32::try_from(number).ok();
+    }
+
+    /// The indexes of the primitives with this id or a larger one.
+    pub(crate) fn from(&self, first: u32) -> impl Iterator<Item = usize> {
+        self.0.iter().skip(first as usize).filter_map(|number| number.map(|number| number as usize))
+    }
+}
+
 /// A compiled catalogue.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) primitives: Vec<Primitive>,
-    pub(crate) by_id: BTreeMap<PrimitiveId, usize>,
+    pub(crate) by_id: Numbers,
     /// In order of reference: a rule asks only for earlier ones.
     pub(crate) rules: Vec<Rule>,
     /// Its rule's index.
@@ -143,7 +167,7 @@ impl Plan {
     pub fn empty() -> Self {
         Self {
             primitives: Vec::new(),
-            by_id: BTreeMap::new(),
+            by_id: Numbers::default(),
             rules: Vec::new(),
             audiences: BTreeMap::new(),
             computed: BTreeSet::new(),
@@ -324,8 +348,8 @@ impl Plan {
     fn holds_initially(formula: &Formula, members: &BTreeSet<AudienceId>) -> bool {
         struct Nothing;
         impl crate::condition::Lookup for Nothing {
-            fn values(&self, _: &crate::ast::Path) -> Vec<crate::Value> {
-                Vec::new()
+            fn values(&self, _: &crate::ast::Path) -> crate::condition::Values {
+                crate::condition::Values::new()
             }
         }
         match formula {

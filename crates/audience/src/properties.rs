@@ -1,7 +1,7 @@
 //! An event's own values, read from its JSON as far as a condition asks: one shallow pass, then only what is mentioned.
 
 use crate::ast::{Path, Root, Segment};
-use crate::condition::Lookup;
+use crate::condition::{Lookup, Values};
 use crate::value::Value;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -51,39 +51,41 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// A message's JSON as conditions see it.
 pub(crate) struct JsonProperties<'a> {
     body: &'a [u8],
-    parts: OnceCell<[Option<Members<'a>>; 3]>,
+    raw: OnceCell<Body<'a>>,
+    /// Properties, context and traits, each read when something in it is asked for.
+    parts: [OnceCell<Option<Members<'a>>>; 3],
 }
 
 impl<'a> JsonProperties<'a> {
     /// Nothing is read until something asks.
     #[must_use]
     pub(crate) const fn new(body: &'a [u8]) -> Self {
-        Self { body, parts: OnceCell::new() }
+        Self { body, raw: OnceCell::new(), parts: [const { OnceCell::new() }; 3] }
     }
 
     fn part(&self, root: Root) -> Option<&Members<'a>> {
-        let parts = self.parts.get_or_init(|| {
-            let body: Body<'a> = serde_json::from_slice(self.body).unwrap_or_default();
-            [body.properties, body.context, body.traits].map(|raw| serde_json::from_str(raw?.get()).ok())
-        });
-        match root {
-            Root::Properties => parts[0].as_ref(),
-            Root::Context => parts[1].as_ref(),
-            Root::Traits => parts[2].as_ref(),
-            Root::Account => None,
-        }
+        let raw = self.raw.get_or_init(|| serde_json::from_slice(self.body).unwrap_or_default());
+        let (part, raw) = match root {
+            Root::Properties => (&self.parts[0], raw.properties),
+            Root::Context => (&self.parts[1], raw.context),
+            Root::Traits => (&self.parts[2], raw.traits),
+            Root::Account => return None,
+        };
+        part.get_or_init(|| serde_json::from_str(raw?.get()).ok()).as_ref()
     }
 }
 
 impl Lookup for JsonProperties<'_> {
-    fn values(&self, path: &Path) -> Vec<Value> {
-        let Some((Segment::Name(first), rest)) = path.segments.split_first() else { return Vec::new() };
+    fn values(&self, path: &Path) -> Values {
+        let Some((Segment::Name(first), rest)) = path.segments.split_first() else { return Values::new() };
         // The last of two members with one name counts, as in every JSON reader in use.
         let member =
             self.part(path.root).and_then(|members| members.0.iter().rev().find(|(name, _)| name == first));
-        let Some(value) = member.and_then(|(_, raw)| Value::from_json(raw.get())) else { return Vec::new() };
+        let Some(value) = member.and_then(|(_, raw)| Value::from_json(raw.get())) else {
+            return Values::new();
+        };
         if rest.is_empty() {
-            return vec![value];
+            return Values::from_iter([value]);
         }
         let mut found = Vec::new();
         value.walk(rest, &mut found);

@@ -2,9 +2,13 @@
 //! the set of events (B3), so that two profiles' states merge (B5).
 
 use onefold_types::{AudienceId, PrimitiveId, Timestamp, TraitId};
+use smallvec::SmallVec;
 
 /// The version byte of [`State::encode`].
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Event times of one count. Most counts of most profiles have at most two, and a profile has a hundred counts.
+pub(crate) type Times = SmallVec<[i64; 2]>;
 
 /// A count's state: how many events, or when they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +16,7 @@ pub(crate) struct Count {
     /// Events of a lifetime count; unused in a window.
     pub(crate) total: u64,
     /// Event times, ascending: those that can still matter.
-    pub(crate) times: Vec<i64>,
+    pub(crate) times: Times,
     /// Whether the primitive held at the last instant that was settled; a value's is unused.
     pub(crate) held: bool,
 }
@@ -88,30 +92,57 @@ impl State {
     }
 
     /// Appends the state's bytes to `out`.
+    ///
+    /// Many counts hold the same event's time, so each time is written once, and a count says which ones it has.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(VERSION);
         put(out, u64::from(self.complete_below));
         out.extend(self.due.0.to_be_bytes());
         put(out, self.members.len() as u64);
+        let mut last = 0;
         for member in &self.members {
-            put(out, u64::from(member.0));
+            put(out, u64::from(member.0.wrapping_sub(last)));
+            last = member.0;
         }
         put(out, self.computed.len() as u64);
         for (id, value) in &self.computed {
             put(out, u64::from(id.0));
             put(out, *value);
         }
+        let times = self.distinct_times();
+        put(out, times.len() as u64);
+        let mut before = 0i64;
+        for time in &times {
+            put(out, zigzag(time.wrapping_sub(before)));
+            before = *time;
+        }
         put(out, self.counts.len() as u64);
+        let mut last = 0;
         for (id, count) in &self.counts {
-            put(out, u64::from(id.0) << 1 | u64::from(count.held));
-            put(out, count.total);
-            put(out, count.times.len() as u64);
-            let mut before = 0i64;
+            put(out, u64::from(id.0.wrapping_sub(last)) << 1 | u64::from(count.held));
+            last = id.0;
+            put(out, (count.times.len() as u64) << 1 | u64::from(count.total > 0));
+            if count.total > 0 {
+                put(out, count.total);
+            }
+            let mut from = 0;
             for time in &count.times {
-                put(out, zigzag(time.wrapping_sub(before)));
-                before = *time;
+                // Ascending on both sides, so it is at or after the one before it.
+                let at = from + times[from..].partition_point(|known| known < time);
+                put(out, (at - from) as u64);
+                from = at;
             }
         }
+    }
+
+    fn distinct_times(&self) -> SmallVec<[i64; 64]> {
+        let mut times: SmallVec<[i64; 64]> = SmallVec::new();
+        for (_, count) in &self.counts {
+            times.extend_from_slice(&count.times);
+        }
+        times.sort_unstable();
+        times.dedup();
+        times
     }
 
     /// Reads what [`State::encode`] wrote.
@@ -121,34 +152,35 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { bytes, at: 0 };
         if reader.byte()? != VERSION {
-            return Err(DecodeError { at: 0, expected: "version 1" });
+            return Err(DecodeError { at: 0, expected: "version 2" });
         }
         let complete_below = reader.small()?;
         let due = reader.bytes.get(reader.at..reader.at + 8).and_then(|b| b.first_chunk::<8>());
         let due = Timestamp(i64::from_be_bytes(*due.ok_or_else(|| reader.wrong("an instant"))?));
         reader.at += 8;
         let mut state = Self { complete_below, due, ..Self::default() };
-        for _ in 0..reader.varint()? {
-            state.members.push(AudienceId(reader.small()?));
-        }
-        for _ in 0..reader.varint()? {
-            state.computed.push((TraitId(reader.small()?), reader.varint()?));
-        }
-        for _ in 0..reader.varint()? {
+        let mut last = 0;
+        state.members = reader.list(|reader| {
+            let distance = reader.varint()?;
+            last = reader.after(last, distance)?;
+            Ok(AudienceId(last))
+        })?;
+        state.computed = reader.list(|reader| Ok((TraitId(reader.small()?), reader.varint()?)))?;
+        let mut before = 0i64;
+        let times: SmallVec<[i64; 64]> = reader.list(|reader| {
+            before = before.wrapping_add(unzigzag(reader.varint()?));
+            Ok(before)
+        })?;
+        let mut last = 0;
+        state.counts = reader.list(|reader| {
             let tag = reader.varint()?;
-            let id = u32::try_from(tag >> 1).map_err(|_| reader.wrong("a primitive id"))?;
-            let mut count = Count { held: tag & 1 == 1, total: reader.varint()?, times: Vec::new() };
-            let mut before = 0i64;
-            for _ in 0..reader.varint()? {
-                before = before.wrapping_add(unzigzag(reader.varint()?));
-                count.times.push(before);
-            }
-            state.counts.push((PrimitiveId(id), count));
-        }
+            last = reader.after(last, tag >> 1)?;
+            Ok((PrimitiveId(last), reader.count(tag & 1 == 1, &times)?))
+        })?;
         let in_order = state.members.is_sorted_by(|a, b| a < b)
             && state.computed.is_sorted_by(|a, b| a.0 < b.0)
             && state.counts.is_sorted_by(|a, b| a.0 < b.0)
-            && state.counts.iter().all(|(_, count)| count.times.is_sorted());
+            && times.is_sorted_by(|a, b| a < b);
         match (reader.at == bytes.len(), in_order) {
             (true, true) => Ok(state),
             (true, false) => Err(reader.wrong("ids and times in order")),
@@ -189,6 +221,37 @@ impl Reader<'_> {
         let value = self.varint()?;
         u32::try_from(value).map_err(|_| self.wrong("a number below 2^32"))
     }
+
+    /// An id, written as its distance from the one before it.
+    fn after(&self, last: u32, distance: u64) -> Result<u32, DecodeError> {
+        let distance = u32::try_from(distance).map_err(|_| self.wrong("an id"))?;
+        last.checked_add(distance).ok_or_else(|| self.wrong("an id below 2^32"))
+    }
+
+    /// A length, and as many items. Memory is taken as they come: a length proves nothing.
+    fn list<T, L: Default + Extend<T>>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<L, DecodeError> {
+        let mut list = L::default();
+        for _ in 0..self.varint()? {
+            list.extend([item(self)?]);
+        }
+        Ok(list)
+    }
+
+    fn count(&mut self, held: bool, times: &[i64]) -> Result<Count, DecodeError> {
+        let lengths = self.varint()?;
+        let total = if lengths & 1 == 1 { self.varint()? } else { 0 };
+        let mut count = Count { total, times: Times::new(), held };
+        let mut at = 0u64;
+        for _ in 0..lengths >> 1 {
+            at = at.saturating_add(self.varint()?);
+            let time = usize::try_from(at).ok().and_then(|at| times.get(at));
+            count.times.push(*time.ok_or_else(|| self.wrong("one of the times"))?);
+        }
+        Ok(count)
+    }
 }
 
 fn put(out: &mut Vec<u8>, mut value: u64) {
@@ -216,7 +279,7 @@ mod tests {
         let count = (any::<u64>(), proptest::collection::vec(any::<i64>(), 0..6), any::<bool>()).prop_map(
             |(total, mut times, held)| {
                 times.sort_unstable();
-                Count { total, times, held }
+                Count { total, times: times.into(), held }
             },
         );
         (

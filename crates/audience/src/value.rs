@@ -31,6 +31,7 @@ impl Value {
             b'-' | b'0'..=b'9' => number(text).map(Self::Number),
             b't' if text == "true" => Some(Self::Bool(true)),
             b'f' if text == "false" => Some(Self::Bool(false)),
+            b'"' => serde_json::from_str(text).ok().map(Self::String),
             _ => serde_json::from_str(text).ok().and_then(Self::from_value),
         }
     }

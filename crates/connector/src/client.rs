@@ -2,7 +2,7 @@
 
 use crate::guard::is_public;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Hyper;
@@ -13,11 +13,15 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Bytes of an answer that are read; the rest is not waited for.
 const REPLY_BYTES: usize = 64 << 10;
+
+/// Bytes of an answer's head, and of what is read at once.
+const HEAD_BYTES: usize = 128 << 10;
 
 /// A request.
 #[derive(Clone, Debug)]
@@ -85,7 +89,12 @@ impl Client {
     /// A client that waits at most `timeout` for a whole answer.
     #[must_use]
     pub fn new(allow_private: bool, timeout: Duration) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver { allow_private });
+        Self::with_lookup(allow_private, timeout, Arc::new(system_lookup))
+    }
+
+    fn build_with(resolver: Resolver, timeout: Duration) -> Self {
+        let allow_private = resolver.allow_private;
+        let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
         http.set_connect_timeout(Some(timeout.min(Duration::from_secs(10))));
         http.set_nodelay(true);
@@ -106,19 +115,32 @@ impl Client {
         let hyper = Hyper::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(HEAD_BYTES)
             .build(connector);
         Self { hyper, allow_private, timeout }
+    }
+
+    /// The same with another way to look names up, for tests; what it answers is checked as any answer is.
+    #[must_use]
+    pub fn with_lookup(allow_private: bool, timeout: Duration, lookup: Lookup) -> Self {
+        Self::build_with(Resolver { allow_private, lookup }, timeout)
     }
 
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// No answer came.
+    /// No answer came, or it broke off.
     pub async fn send(&self, request: Request) -> Result<Reply, ClientError> {
-        let request = self.build(request)?;
-        tokio::time::timeout(self.timeout, self.exchange(request))
-            .await
-            .map_err(|_| ClientError::Timeout(self.timeout))?
+        let (reply, rest) = self.exchange(request).await?;
+        rest.map(|()| reply)
+    }
+
+    /// Sends a request whose answer is its status: once that is there, a body that breaks off or never ends is no failure.
+    ///
+    /// # Errors
+    /// No status came.
+    pub async fn send_for_status(&self, request: Request) -> Result<Reply, ClientError> {
+        self.exchange(request).await.map(|(reply, _)| reply)
     }
 
     fn build(&self, request: Request) -> Result<hyper::Request<Full<Bytes>>, ClientError> {
@@ -141,10 +163,11 @@ impl Client {
         on: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(u16, Vec<u8>), ClientError> {
         let request = self.build(request)?;
+        let host = request.uri().host().unwrap_or_default().to_owned();
         let response = tokio::time::timeout(self.timeout, self.hyper.request(request))
             .await
             .map_err(|_| ClientError::Timeout(self.timeout))?
-            .map_err(|error| ClientError::Connection(chain(&error)))?;
+            .map_err(|error| failure(&error, &host))?;
         let status = response.status();
         let mut incoming = response.into_body();
         let mut rest = Vec::new();
@@ -153,6 +176,9 @@ impl Client {
             let Some(data) = frame.data_ref() else { continue };
             if !status.is_success() {
                 rest.extend_from_slice(&data[..data.len().min(REPLY_BYTES - rest.len())]);
+                if rest.len() >= REPLY_BYTES {
+                    break;
+                }
             } else if !on(data) {
                 break;
             }
@@ -172,32 +198,49 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> Result<Reply, ClientError> {
+    /// The answer, and what became of the rest of its body.
+    async fn exchange(&self, request: Request) -> Result<(Reply, Result<(), ClientError>), ClientError> {
+        let request = self.build(request)?;
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let response = self.hyper.request(request).await.map_err(|error| {
-            let chain = chain(&error);
-            if chain.contains(PRIVATE) {
-                ClientError::Private { host }
-            } else {
-                ClientError::Connection(chain)
-            }
-        })?;
-        let (parts, mut incoming) = response.into_parts();
+        let until = tokio::time::Instant::now() + self.timeout;
+        let late = || ClientError::Timeout(self.timeout);
+        let response = tokio::time::timeout_at(until, self.hyper.request(request)).await;
+        let response = response.map_err(|_| late())?.map_err(|error| failure(&error, &host))?;
+        let (parts, incoming) = response.into_parts();
         let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|error| ClientError::Connection(chain(&error)))?;
-            if let Some(data) = frame.data_ref() {
-                body.extend_from_slice(&data[..data.len().min(REPLY_BYTES - body.len())]);
-            }
-            if body.len() >= REPLY_BYTES {
-                break;
-            }
-        }
+        let rest = tokio::time::timeout_at(until, read(incoming, &mut body)).await;
         let headers = parts.headers.iter();
         let headers = headers
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        Ok(Reply { status: parts.status.as_u16(), headers: headers.collect(), body })
+        let reply = Reply { status: parts.status.as_u16(), headers: headers.collect(), body };
+        Ok((reply, rest.unwrap_or_else(|_| Err(late()))))
     }
+}
+
+/// Reads a body, its first 64 KiB at most.
+async fn read(mut incoming: Incoming, body: &mut Vec<u8>) -> Result<(), ClientError> {
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| ClientError::Connection(chain(&error)))?;
+        if let Some(data) = frame.data_ref() {
+            body.extend_from_slice(&data[..data.len().min(REPLY_BYTES - body.len())]);
+        }
+        if body.len() >= REPLY_BYTES {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Why there is no answer.
+fn failure(error: &(dyn std::error::Error + 'static), host: &str) -> ClientError {
+    let mut cause = Some(error);
+    while let Some(known) = cause {
+        if known.is::<PrivateHost>() {
+            return ClientError::Private { host: host.to_owned() };
+        }
+        cause = known.source();
+    }
+    ClientError::Connection(chain(error))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -210,33 +253,51 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-const PRIVATE: &str = "resolves to a loopback or private address";
+/// A name that stands only for addresses that are not allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} resolves to a loopback or private address")]
+struct PrivateHost(String);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Looks a name up.
+pub type Lookup = Arc<dyn Fn(String) -> Found + Send + Sync>;
+
+fn system_lookup(name: String) -> Found {
+    Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+}
 
 /// Resolves a name and drops the addresses that are not allowed: what is checked is what is connected to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Resolver {
     allow_private: bool,
+    lookup: Lookup,
 }
 
 impl tower_service::Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
         let allow_private = self.allow_private;
+        let found = (self.lookup)(name.as_str().to_owned());
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|a| allow_private || is_public(a.ip())).collect();
+            let mut allowed = found.await?;
+            allowed.retain(|address| allow_private || is_public(address.ip()));
             if allowed.is_empty() {
-                return Err(io::Error::other(format!("{} {PRIVATE}", name.as_str())));
+                return Err(PrivateHost(name.as_str().to_owned()).into());
             }
             Ok(allowed.into_iter())
         })
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

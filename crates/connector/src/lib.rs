@@ -7,10 +7,12 @@
 
 mod client;
 mod guard;
+mod retry_after;
 mod secret;
 
-pub use client::{Client, ClientError, Reply, Request};
+pub use client::{Client, ClientError, Lookup, Reply, Request};
 pub use guard::is_public;
+pub use retry_after::retry_after;
 pub use secret::Secret;
 
 use serde::{Deserialize, Serialize};

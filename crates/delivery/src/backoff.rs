@@ -7,7 +7,7 @@ const BASE_MS: u64 = 500;
 /// Any wait at most.
 const CAP_MS: u64 = 600_000;
 /// A `Retry-After` is honoured up to a day.
-const NAMED_MAX: Duration = Duration::from_secs(86_400);
+pub const NAMED_MAX: Duration = Duration::from_secs(86_400);
 
 /// The wait after `attempts` failed ones (1 or more). `dice` is uniform in 0..=`u64::MAX`. A time that the other side
 /// named is never undercut.

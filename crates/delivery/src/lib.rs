@@ -8,17 +8,25 @@
 //!   the log, so a rebuilt outbox sends nothing that it records.
 //! - **DELIVERY-2:** a lane that waits holds up itself and the lanes that absorbed it, and nobody else; a destination
 //!   that is dead holds up itself alone.
-//! - **DELIVERY-3:** memory is bounded: a destination reads at most [`Options::window`] rows ahead.
+//! - **DELIVERY-3:** memory is bounded: a destination holds at most [`Options::window`] rows that could go and four times
+//!   that number of lanes that wait, without bodies; a lane holds an eighth of the window.
+//! - **DELIVERY-4:** while an outcome cannot be noted nothing further is sent, and [`Status::trouble`] says why.
 //!
-//! [`lanes`] is the order, [`backoff`] the patience, [`journal`] the memory; [`runner`] drives them with real requests.
+//! [`lanes`] is the order, [`backoff`] and [`breaker`] the patience, [`journal`] the memory; `runner` drives them with
+//! real requests: `reading`, `sending`, `noting`.
 
 pub mod backoff;
+pub mod breaker;
 pub mod journal;
 pub mod lanes;
+mod noting;
+mod reading;
 pub mod render;
 mod runner;
+mod sending;
 mod service;
 
+pub use breaker::BreakerState;
 pub use journal::DeadLetter;
 pub use runner::Status;
-pub use service::{Delivered, Delivery, Error, Options};
+pub use service::{Connect, Delivered, Delivery, Error, Options};

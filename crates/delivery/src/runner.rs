@@ -1,20 +1,33 @@
 //! One destination's task: reads its rows, sends them lane by lane, notes outcomes in waves.
+//!
+//! Nothing goes on before it is noted: while the journal or the outbox cannot be written, nothing further is sent, and
+//! the same wave is noted again until it is kept. A wave that a kill takes is sent again, under the same ids and, as the
+//! row and the catalogue are the same, with the same bodies; batches are put together anew then.
 
-use crate::backoff;
-use crate::journal::{DeadLetter, Journal};
-use crate::lanes::{Item, Lanes};
-use crate::render::{Names, render};
+use crate::breaker::{Breaker, BreakerState};
+use crate::journal::Journal;
+use crate::lanes::Lanes;
+use crate::noting::{Noted, forget};
+use crate::reading::{Ask, Read, Reader};
+use crate::render::Names;
+use crate::sending::{Sender, Sent};
 use crate::service::{Delivered, Options};
-use onefold_connector::{Answer, Connector, Outcome, Rendered};
+use onefold_connector::{Answer, Connector, Outcome};
 use onefold_log::{Clock, SharedLog};
-use onefold_store::{Direction, KeyRange, Store, Table};
-use onefold_types::effect::{Change, Effect};
-use onefold_types::{DestinationId, Timestamp, outbox};
+use onefold_store::{Error, Store};
+use onefold_types::{DestinationId, Position, ProfileHandle, Timestamp};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+/// How long nothing is tried after the disk failed, at most.
+const DISK_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a wave is noted when the runner is to stop.
+const LAST_TRIES: u32 = 3;
 
 /// How a destination is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +46,14 @@ pub struct Status {
     pub dead: u64,
     /// The last failure.
     pub last_error: Option<Answer>,
+    /// Whether it is left alone for now.
+    pub breaker: BreakerState,
+    /// When the fold found the effect that has waited longest.
+    pub oldest: Option<Timestamp>,
+    /// Why nothing goes on: the outbox or the journal cannot be read or written. Gone when they can.
+    pub trouble: Option<String>,
+    /// Rows of the outbox that this release cannot read; they stay.
+    pub unreadable: u64,
 }
 
 /// What a runner runs with.
@@ -60,213 +81,340 @@ pub(crate) struct Setup {
     pub(crate) stop: bool,
 }
 
-type Sent = (Vec<Item>, Vec<Outcome>);
-
-/// Rows read ahead: number, effect, and the body that an earlier attempt sent.
-type Rows = Vec<(u64, Effect, Option<Vec<u8>>)>;
-
 /// A blocking task, at most one at a time.
-type Task<T> = JoinSet<Result<T, onefold_store::Error>>;
+type Task<T> = JoinSet<Result<T, Error>>;
 
-/// What the loop has under way. Reading, sending and noting go on side by side: noting waits for a disk, sending for
-/// the other side of the world, and neither may wait for the other.
-struct UnderWay {
-    reading: Task<(Rows, u64, bool)>,
+/// Something that is done with a disk, and when it may be tried again after it failed.
+#[derive(Default)]
+struct Disk {
+    failures: u32,
+    not_before: Duration,
+    trouble: Option<String>,
+}
+
+impl Disk {
+    fn failed(&mut self, now: Duration, error: &Error) {
+        let pause = Duration::from_millis(100u64 << self.failures.min(10)).min(DISK_PAUSE_MAX);
+        self.failures += 1;
+        self.not_before = now + pause;
+        self.trouble = Some(error.to_string());
+    }
+}
+
+/// What the loop holds and has under way. Reading, sending and noting go on side by side: noting waits for a disk,
+/// sending for the other side of the world, and neither may wait for the other.
+struct Held {
+    start: Instant,
+    lanes: Lanes,
+    breaker: Breaker,
+    /// The first sequence that was not read.
+    cursor: u64,
+    /// There may be rows from the cursor on.
+    rows_left: bool,
+    reading: Task<Read>,
+    reading_disk: Disk,
     sending: JoinSet<Sent>,
-    noting: Task<Noted>,
     /// Sent and not noted.
     sent: Vec<Sent>,
+    /// The wave that is being noted, until it is kept.
+    wave: Option<Arc<Noted>>,
+    noting: Task<bool>,
+    noting_disk: Disk,
+    /// Where the log begins, as last looked at.
+    begin: Option<(Position, Timestamp)>,
+    /// Marks from before this may be forgotten.
+    forgettable: Option<Timestamp>,
+    /// When the status was last told how old the oldest effect is.
+    told: Duration,
+}
+
+impl Held {
+    fn new(share: usize) -> Self {
+        Self {
+            start: Instant::now(),
+            lanes: Lanes::new(share),
+            breaker: Breaker::default(),
+            cursor: 0,
+            rows_left: true,
+            reading: JoinSet::new(),
+            reading_disk: Disk::default(),
+            sending: JoinSet::new(),
+            sent: Vec::new(),
+            wave: None,
+            noting: JoinSet::new(),
+            noting_disk: Disk::default(),
+            begin: None,
+            forgettable: None,
+            told: Duration::ZERO,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
 }
 
 impl Runner {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self) {
-        let start = Instant::now();
-        let mut lanes = Lanes::default();
-        let mut cursor = 0u64;
-        let mut rows_left = true;
-        let mut busy = UnderWay {
-            reading: JoinSet::new(),
-            sending: JoinSet::new(),
-            noting: JoinSet::new(),
-            sent: Vec::new(),
-        };
+        let mut held = Held::new(self.options.window / 8);
+        let mut connector: Option<Arc<dyn Connector>> = None;
         loop {
             let setup = self.setup.borrow_and_update().clone();
             if setup.stop {
                 break;
             }
-            if rows_left && busy.reading.is_empty() && lanes.len() < self.options.window / 2 {
-                rows_left = false;
-                self.read_ahead(&mut busy.reading, cursor, self.options.window.saturating_sub(lanes.len()));
+            if let Some(new) = &setup.connector
+                && connector.as_ref().is_some_and(|old| !Arc::ptr_eq(old, new))
+            {
+                // What was waited for may have been mended.
+                held.breaker = Breaker::default();
+                let now = held.now();
+                held.lanes.hurry(now);
             }
+            connector = setup.connector.clone().or(connector);
+            self.read(&mut held);
+            self.note(&mut held);
             if let Some(connector) = &setup.connector {
-                self.send_some(&mut lanes, &mut busy.sending, connector, &setup.names, start.elapsed());
+                self.send(&mut held, connector, &setup.names);
             }
-            if busy.noting.is_empty() && !busy.sent.is_empty() {
-                self.note(&mut busy.noting, std::mem::take(&mut busy.sent), start.elapsed());
-            }
-            self.publish(&lanes, busy.sending.len());
-            let room = setup.connector.is_some() && busy.sending.len() < self.options.in_flight;
-            let wait = match lanes.next_try().filter(|_| room) {
-                Some(at) => at.saturating_sub(start.elapsed()).max(Duration::from_millis(1)),
-                None => Duration::from_secs(60),
-            };
+            self.publish(&mut held);
+            let wait = self.wait(&held, setup.connector.is_some());
             tokio::select! {
-                Some(read) = busy.reading.join_next(), if !busy.reading.is_empty() => match flat(read) {
-                    Ok((rows, next, more)) => {
-                        cursor = next;
-                        rows_left |= more;
-                        rows.into_iter().for_each(|row| lanes.push(item(row)));
-                    }
-                    Err(error) => {
-                        tracing::error!(destination = self.key, %error, "the outbox cannot be read");
-                        rows_left = true;
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                },
-                Some(sent) = busy.sending.join_next(), if !busy.sending.is_empty() => {
-                    busy.sent.extend(sent);
-                    while let Some(sent) = busy.sending.try_join_next() {
-                        busy.sent.extend(sent);
-                    }
-                }
-                Some(noted) = busy.noting.join_next(), if !busy.noting.is_empty() => {
-                    self.noted(&mut lanes, flat(noted));
-                }
-                () = self.wake.notified() => rows_left = true,
+                Some(read) = held.reading.join_next(), if !held.reading.is_empty() => self.was_read(&mut held, read),
+                Some(sent) = held.sending.join_next(), if !held.sending.is_empty() => self.was_sent(&mut held, sent),
+                Some(noted) = held.noting.join_next(), if !held.noting.is_empty() => self.was_noted(&mut held, noted),
+                () = self.wake.notified() => held.rows_left = true,
                 changed = self.setup.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        self.finish(busy, &mut lanes, start).await;
+        self.finish(held).await;
+    }
+
+    /// How long there is nothing to do unless something comes.
+    fn wait(&self, held: &Held, is_on: bool) -> Duration {
+        let now = held.now();
+        let room = is_on && held.noting_disk.trouble.is_none() && held.sending.len() < self.options.in_flight;
+        let room = room && held.breaker.state() != BreakerState::HalfOpen;
+        let send =
+            held.lanes.next_try().filter(|_| room).map(|at| at.max(held.breaker.until().unwrap_or_default()));
+        let read = held.reading_disk.trouble.as_ref().map(|_| held.reading_disk.not_before);
+        let note = held.noting_disk.trouble.as_ref().map(|_| held.noting_disk.not_before);
+        let first = send.into_iter().chain(read).chain(note).min();
+        let wait = first.map_or(Duration::from_secs(60), |at| at.saturating_sub(now));
+        wait.max(Duration::from_millis(1))
     }
 
     /// What is under way ends; its outcome is noted, so that it is not sent again.
-    async fn finish(&self, mut busy: UnderWay, lanes: &mut Lanes, start: Instant) {
-        while let Some(sent) = busy.sending.join_next().await {
-            busy.sent.extend(sent);
+    async fn finish(&self, mut held: Held) {
+        while let Some(sent) = held.sending.join_next().await {
+            held.sent.extend(sent);
         }
-        while let Some(noted) = busy.noting.join_next().await {
-            self.noted(lanes, flat(noted));
+        for attempt in 1.. {
+            while let Some(noted) = held.noting.join_next().await {
+                self.was_noted(&mut held, noted);
+            }
+            if (held.wave.is_none() && held.sent.is_empty()) || attempt > LAST_TRIES {
+                break;
+            }
+            held.noting_disk.not_before = Duration::ZERO;
+            self.note(&mut held);
         }
-        self.note(&mut busy.noting, busy.sent, start.elapsed());
-        while let Some(noted) = busy.noting.join_next().await {
-            self.noted(lanes, flat(noted));
+        if let Some(trouble) = held.noting_disk.trouble {
+            tracing::error!(
+                destination = self.key,
+                trouble,
+                "outcomes could not be noted; the effects will be sent again after a restart"
+            );
         }
     }
 
-    /// Reads further rows; rows that the journal knows as done are deleted unsent.
-    fn read_ahead(&self, reading: &mut Task<(Rows, u64, bool)>, from: u64, room: usize) {
-        let (store, journal, id) = (self.store.clone(), self.journal.clone(), self.id);
-        reading.spawn_blocking(move || {
-            let range = KeyRange::between(outbox::key(id, from), (id.0 + 1).to_be_bytes().to_vec());
-            let mut rows: Vec<(u64, Option<Effect>)> = Vec::new();
-            store.snapshot()?.scan(Table::Outbox, &range, Direction::Forward, &mut |key, value| {
-                if let Some((_, sequence)) = outbox::parse_key(key) {
-                    rows.push((sequence, outbox::decode(value)));
+    /// Reads further rows if there is room: first those that lanes left out, then new ones.
+    fn read(&self, held: &mut Held) {
+        let now = held.now();
+        if !held.reading.is_empty() || now < held.reading_disk.not_before {
+            return;
+        }
+        let window = self.options.window;
+        if held.lanes.len() - held.lanes.waiting() >= window / 2 {
+            held.lanes.relieve();
+        }
+        let ready = held.lanes.len().saturating_sub(held.lanes.waiting());
+        let ask = match held.lanes.refill_from() {
+            Some(from) => Ask::Again { from, to: held.cursor },
+            None if held.rows_left
+                && ready <= window / 2
+                && held.lanes.waiting() < window.saturating_mul(4) =>
+            {
+                held.rows_left = false;
+                Ask::Ahead { from: held.cursor }
+            }
+            None => return,
+        };
+        let room = window.saturating_sub(ready).max(1);
+        let known = held.begin;
+        let reader = Reader {
+            id: self.id,
+            store: self.store.clone(),
+            journal: self.journal.clone(),
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+        };
+        held.reading.spawn_blocking(move || reader.read(ask, room, now, known));
+    }
+
+    fn was_read(&self, held: &mut Held, read: Result<Result<Read, Error>, JoinError>) {
+        let read = match flat(read) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(destination = self.key, %error, "the outbox cannot be read");
+                held.rows_left = true;
+                let now = held.now();
+                held.reading_disk.failed(now, &error);
+                return;
+            }
+        };
+        held.reading_disk = Disk::default();
+        match read.ask {
+            Ask::Again { from, to } => {
+                let next = if read.end { to } else { read.next };
+                held.lanes.refill(read.items, from, next, read.end);
+            }
+            Ask::Ahead { .. } => {
+                held.cursor = read.next;
+                held.rows_left |= !read.end;
+                read.items.into_iter().for_each(|item| held.lanes.push(item));
+                if read.unreadable > 0 {
+                    tracing::error!(
+                        destination = self.key,
+                        rows = read.unreadable,
+                        "rows of the outbox cannot be read and stay there"
+                    );
+                    self.status().unreadable += read.unreadable;
                 }
-                rows.len() < room
-            })?;
-            let more = rows.len() >= room;
-            let next = rows.last().map_or(from, |(sequence, _)| sequence + 1);
-            let mut fresh = Vec::new();
-            let mut stale = Vec::new();
-            for (sequence, effect) in rows {
-                match effect {
-                    Some(effect) if !journal.is_done(id, effect.id)? => {
-                        let body = journal.frozen(id, effect.id)?;
-                        fresh.push((sequence, effect, body));
-                    }
-                    _ => stale.push(sequence),
+                if let Some((_, at)) = read.begin.filter(|begin| read.end && held.begin != Some(*begin)) {
+                    held.begin = read.begin;
+                    held.forgettable = Some(at);
                 }
             }
-            delete_rows(store.as_ref(), id, &stale)?;
-            Ok((fresh, next, more))
-        });
+        }
     }
 
     /// Sends what may be sent now, as far as there is room.
-    fn send_some(
-        &self,
-        lanes: &mut Lanes,
-        sending: &mut JoinSet<Sent>,
-        connector: &Arc<dyn Connector>,
-        names: &Arc<Names>,
-        now: Duration,
-    ) {
-        while sending.len() < self.options.in_flight {
-            let mut items = Vec::new();
-            while items.len() < connector.batch_items() {
-                let Some(mut item) = lanes.take(now) else { break };
-                item.first_attempt.get_or_insert(now);
-                items.push(item);
-            }
+    fn send(&self, held: &mut Held, connector: &Arc<dyn Connector>, names: &Arc<Names>) {
+        let now = held.now();
+        while held.noting_disk.trouble.is_none()
+            && held.sending.len() < self.options.in_flight
+            && held.breaker.lets_go(now)
+        {
+            let mut items = held.lanes.take(now, connector.batch_items());
             if items.is_empty() {
                 return;
             }
-            let at = self.clock.now().0.div_euclid(1_000);
-            sending.spawn(send(connector.clone(), items, self.log.clone(), names.clone(), at));
+            for item in &mut items {
+                item.deadline.get_or_insert(now + self.options.horizon);
+            }
+            held.breaker.went();
+            let sender = Sender {
+                id: self.id,
+                connector: connector.clone(),
+                journal: self.journal.clone(),
+                log: self.log.clone(),
+                names: names.clone(),
+                at: self.clock.now().0.div_euclid(1_000),
+            };
+            held.sending.spawn(sender.send(items));
+        }
+    }
+
+    fn was_sent(&self, held: &mut Held, sent: Result<Sent, JoinError>) {
+        let mut next = Some(sent);
+        while let Some(sent) = next {
+            match sent {
+                Ok(sent) => {
+                    self.judge(held, &sent);
+                    held.sent.push(sent);
+                }
+                Err(error) => {
+                    tracing::error!(destination = self.key, %error, "a request was broken off; its lanes wait for a restart");
+                    let now = held.now();
+                    held.breaker.failed(ProfileHandle(u64::MAX), now, None, self.roll());
+                }
+            }
+            next = held.sending.try_join_next();
+        }
+    }
+
+    /// What a request's outcome says of the destination as a whole.
+    fn judge(&self, held: &mut Held, (items, outcomes): &Sent) {
+        let now = held.now();
+        let mut named = None;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Retry { after, .. } => named = named.max(*after),
+                Outcome::Delivered(_) | Outcome::Refused(_) => return held.breaker.answered(),
+            }
+        }
+        if let Some(first) = items.first() {
+            held.breaker.failed(first.effect.profile, now, named, self.roll());
         }
     }
 
     /// Notes a wave of outcomes: journal first, then the outbox; the lanes go on when both have it.
-    fn note(&self, noting: &mut Task<Noted>, wave: Vec<Sent>, now: Duration) {
-        let mut noted = Noted::default();
-        for (mut item, outcome) in
-            wave.into_iter().flat_map(|(items, outcomes)| items.into_iter().zip(outcomes))
-        {
-            item.attempts += 1;
-            match outcome {
-                Outcome::Delivered(_) => noted.delivered.push(item),
-                Outcome::Refused(answer) => noted.dead.push((item, answer)),
-                Outcome::Retry { after, answer } => {
-                    let since = now.saturating_sub(item.first_attempt.unwrap_or(now));
-                    if since >= self.options.horizon {
-                        noted.dead.push((item, answer));
-                    } else {
-                        item.not_before = now + backoff::wait(item.attempts, after, self.roll());
-                        noted.failed.push((item, answer));
-                    }
-                }
-            }
+    fn note(&self, held: &mut Held) {
+        let now = held.now();
+        if !held.noting.is_empty() || now < held.noting_disk.not_before {
+            return;
         }
-        let (journal, store, id, at) = (self.journal.clone(), self.store.clone(), self.id, self.clock.now());
-        let key = self.key.clone();
-        noting.spawn_blocking(move || {
-            if let Err(error) = keep(&noted, &journal, store.as_ref(), id, at) {
-                // The effects stay in the outbox and the lanes go on: at least once.
-                tracing::error!(destination = key, %error, "outcomes could not be noted; the effects will be sent again after a restart");
-            }
-            Ok(noted)
+        if held.wave.is_none() && !held.sent.is_empty() {
+            let sent = std::mem::take(&mut held.sent);
+            held.wave = Some(Arc::new(Noted::sort(sent, now, self.clock.now(), || self.roll())));
+        }
+        let Some(wave) = held.wave.clone() else { return };
+        let (journal, store, id, begin) =
+            (self.journal.clone(), self.store.clone(), self.id, held.forgettable);
+        held.noting.spawn_blocking(move || {
+            wave.keep(id, &journal, store.as_ref(), now)?;
+            begin.map_or(Ok(false), |begin| forget(id, &journal, store.as_ref(), begin))
         });
     }
 
     /// Lets the lanes of a noted wave go on, and tells who listens.
-    fn noted(&self, lanes: &mut Lanes, noted: Result<Noted, onefold_store::Error>) {
-        let noted = match noted {
-            Ok(noted) => noted,
+    fn was_noted(&self, held: &mut Held, noted: Result<Result<bool, Error>, JoinError>) {
+        match flat(noted) {
+            Ok(true) => {}
+            Ok(false) => held.forgettable = None,
             Err(error) => {
-                tracing::error!(destination = self.key, %error, "noting outcomes was broken off; their lanes wait for a restart");
+                tracing::error!(destination = self.key, %error, "outcomes cannot be noted; nothing further is sent until they are");
+                let now = held.now();
+                held.noting_disk.failed(now, &error);
                 return;
             }
-        };
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.delivered += noted.delivered.len() as u64;
-        status.dead += noted.dead.len() as u64;
-        status.failed += (noted.failed.len() + noted.dead.len()) as u64;
-        if let Some((_, answer)) = noted.dead.last().or(noted.failed.last()) {
+        }
+        held.noting_disk = Disk::default();
+        let Some(wave) = held.wave.take() else { return };
+        // The task is over, so this is the only share.
+        let wave = Arc::unwrap_or_clone(wave);
+        let mut status = self.status();
+        status.delivered += wave.delivered.len() as u64;
+        status.dead += wave.dead.len() as u64;
+        status.failed += (wave.failed.len() + wave.dead.len()) as u64;
+        if let Some((_, answer)) = wave.dead.last().or(wave.failed.last()) {
             status.last_error = Some(answer.clone());
         }
         drop(status);
-        let dead = noted.dead.into_iter().map(|(item, _)| (item, true));
-        for (item, dead) in noted.delivered.into_iter().map(|item| (item, false)).chain(dead) {
-            lanes.done(item.effect.profile);
+        let dead = wave.dead.into_iter().map(|(item, _)| (item, true));
+        for (item, dead) in wave.delivered.into_iter().map(|item| (item, false)).chain(dead) {
+            held.lanes.done(item.effect.profile);
             // No one listening is no failure.
             drop(self.events.send(Delivered { destination: self.key.clone(), effect: item.effect, dead }));
         }
-        for (item, _) in noted.failed {
-            lanes.retry(item);
+        for (mut item, _) in wave.failed {
+            // The journal has it, and it may be long until it is needed again.
+            item.body = None;
+            item.frozen = true;
+            held.lanes.retry(item);
         }
     }
 
@@ -278,118 +426,31 @@ impl Runner {
         z ^ (z >> 31)
     }
 
-    fn publish(&self, lanes: &Lanes, in_flight: usize) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.queued = lanes.len();
-        status.in_flight = in_flight;
+    fn status(&self) -> std::sync::MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn delete_rows(store: &dyn Store, id: DestinationId, sequences: &[u64]) -> Result<(), onefold_store::Error> {
-    if sequences.is_empty() {
-        return Ok(());
+    fn publish(&self, held: &mut Held) {
+        let now = held.now();
+        // Who is oldest is a look at every lane: once a second is enough.
+        let oldest = (held.told == Duration::ZERO || now >= held.told + Duration::from_secs(1))
+            .then(|| held.lanes.oldest().map(|effect| effect.observed));
+        let mut status = self.status();
+        status.queued = held.lanes.len();
+        status.in_flight = held.sending.len();
+        status.breaker = held.breaker.state();
+        status.trouble = held.noting_disk.trouble.clone().or_else(|| held.reading_disk.trouble.clone());
+        if let Some(oldest) = oldest {
+            status.oldest = oldest;
+            held.told = now;
+        }
+        if held.lanes.is_empty() {
+            status.oldest = None;
+        }
     }
-    let mut txn = store.begin()?;
-    for sequence in sequences {
-        txn.delete(Table::Outbox, outbox::key(id, *sequence));
-    }
-    txn.commit()
-}
-
-/// A wave, sorted by what became of its items.
-#[derive(Default)]
-struct Noted {
-    delivered: Vec<Item>,
-    dead: Vec<(Item, Answer)>,
-    failed: Vec<(Item, Answer)>,
-}
-
-fn keep(
-    noted: &Noted,
-    journal: &Journal,
-    store: &dyn Store,
-    id: DestinationId,
-    at: Timestamp,
-) -> Result<(), onefold_store::Error> {
-    for (item, _) in noted.failed.iter().filter(|(item, _)| item.attempts == 1) {
-        journal.freeze(id, item.effect.id, item.body.as_deref().unwrap_or_default())?;
-    }
-    if noted.delivered.is_empty() && noted.dead.is_empty() {
-        return Ok(());
-    }
-    let letters: Vec<DeadLetter> = noted
-        .dead
-        .iter()
-        .map(|(item, answer)| DeadLetter {
-            sequence: item.sequence,
-            effect: item.effect.clone(),
-            body: item.body.clone().unwrap_or_default(),
-            attempts: item.attempts,
-            answer: answer.clone(),
-            at,
-        })
-        .collect();
-    let ids: Vec<u128> = noted.delivered.iter().map(|item| item.effect.id).collect();
-    journal.note(id, &ids, &letters)?;
-    let through = noted.delivered.iter().chain(noted.dead.iter().map(|(item, _)| item));
-    let rows: Vec<u64> = through.map(|item| item.sequence).collect();
-    delete_rows(store, id, &rows)
-}
-
-fn item((sequence, effect, body): (u64, Effect, Option<Vec<u8>>)) -> Item {
-    Item { sequence, effect, attempts: 0, not_before: Duration::ZERO, first_attempt: None, body }
 }
 
 /// A task that panicked is an error like one that failed.
-fn flat<T>(
-    joined: Result<Result<T, onefold_store::Error>, tokio::task::JoinError>,
-) -> Result<T, onefold_store::Error> {
-    joined.unwrap_or_else(|error| {
-        Err(onefold_store::Error::Engine { operation: "run a task", detail: error.to_string() })
-    })
-}
-
-async fn send(
-    connector: Arc<dyn Connector>,
-    mut items: Vec<Item>,
-    log: SharedLog,
-    names: Arc<Names>,
-    now: i64,
-) -> Sent {
-    for item in items.iter_mut().filter(|item| item.body.is_none()) {
-        item.body = Some(body(&item.effect, &log, &names).await);
-    }
-    let rendered: Vec<Rendered> = items
-        .iter()
-        .map(|item| Rendered { id: item.effect.id_text(), body: item.body.clone().unwrap_or_default() })
-        .collect();
-    let mut outcomes = connector.deliver(&rendered, now).await;
-    // A connector that answers too few has said nothing of the rest.
-    outcomes.resize(
-        items.len(),
-        Outcome::Retry { after: None, answer: Answer { status: 0, text: "no outcome".to_owned() } },
-    );
-    (items, outcomes)
-}
-
-/// The body of an effect's message; that of a forwarded event is read from the log.
-async fn body(effect: &Effect, log: &SharedLog, names: &Names) -> Vec<u8> {
-    let event = match effect.change {
-        Change::Event { at } => {
-            let log = log.clone();
-            let read = tokio::task::spawn_blocking(move || {
-                let entry = log.get(at.position).ok()?;
-                let view = onefold_log::record::message_at(&entry.payload, at.index).ok()??;
-                Some((view.body.to_vec(), view.event_time(entry.rt), view.message_type))
-            });
-            read.await.ok().flatten()
-        }
-        _ => None,
-    };
-    let mut message = render(effect, names, event.as_ref().map(|(body, ..)| body.as_slice()));
-    if let Some((_, ts, message_type)) = event {
-        message["type"] = message_type.as_str().into();
-        message["timestamp"] = crate::render::iso(ts).into();
-    }
-    message.to_string().into_bytes()
+fn flat<T>(joined: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    joined.unwrap_or_else(|error| Err(Error::Engine { operation: "run a task", detail: error.to_string() }))
 }

@@ -1,14 +1,16 @@
 //! All destinations: starts, changes and stops their runners as the catalogue says; lists and re-drives dead letters.
 
 use crate::journal::{DeadLetter, Journal};
-use crate::render::{Names, render};
+use crate::render::Names;
 use crate::runner::{Runner, Setup, Status};
-use onefold_connector::{Answer, Outcome, Rendered};
+use crate::sending::{Sender, deliver};
+use onefold_connector::{Answer, ConfigError, Connector, Outcome, Rendered};
 use onefold_log::{Clock, SharedLog};
 use onefold_store::{Store, Table};
 use onefold_types::effect::{Change, Effect};
-use onefold_types::{Catalogue, DestinationId, ProfileHandle, outbox};
-use std::collections::BTreeMap;
+use onefold_types::workspace::Destination;
+use onefold_types::{Catalogue, DestinationId, Timestamp, outbox};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,13 +61,28 @@ pub enum Error {
         /// The number.
         sequence: u64,
     },
+    /// Someone sends or discards it right now.
+    #[error(
+        "dead letter {sequence} of destination {destination} is being sent right now; look again when that is over"
+    )]
+    UnderWay {
+        /// The destination.
+        destination: String,
+        /// The number.
+        sequence: u64,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] onefold_store::Error),
 }
 
+/// Makes the connector of a destination.
+pub type Connect = Arc<dyn Fn(&Destination) -> Result<Arc<dyn Connector>, ConfigError> + Send + Sync>;
+
 struct Running {
     id: DestinationId,
+    /// As it was configured last.
+    destination: Destination,
     setup: watch::Sender<Setup>,
     status: Arc<Mutex<Status>>,
     wake: Arc<Notify>,
@@ -80,7 +97,24 @@ pub struct Delivery {
     clock: Arc<dyn Clock>,
     options: Options,
     events: broadcast::Sender<Delivered>,
+    connect: Connect,
     running: Mutex<BTreeMap<String, Running>>,
+    /// Runners that were told to stop and may not have.
+    stopping: Mutex<BTreeMap<DestinationId, JoinHandle<()>>>,
+    /// Dead letters that are being sent or discarded.
+    redriven: Mutex<BTreeSet<(DestinationId, u64)>>,
+}
+
+/// Holds a dead letter for the one who sends or discards it.
+struct Hold<'a> {
+    delivery: &'a Delivery,
+    letter: (DestinationId, u64),
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.delivery.redriven.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.letter);
+    }
 }
 
 impl Delivery {
@@ -100,8 +134,18 @@ impl Delivery {
             clock,
             options,
             events: broadcast::channel(1_024).0,
+            connect: Arc::new(onefold_destinations::connect),
             running: Mutex::default(),
+            stopping: Mutex::default(),
+            redriven: Mutex::default(),
         }
+    }
+
+    /// The same with other connectors than this build's, for tests and simulations.
+    #[must_use]
+    pub fn with_connectors(mut self, connect: Connect) -> Self {
+        self.connect = connect;
+        self
     }
 
     /// Takes over a catalogue: new destinations start, changed ones go on with the new settings, others stop.
@@ -109,40 +153,65 @@ impl Delivery {
     pub fn configure(&self, catalogue: &Catalogue) {
         let names = Arc::new(Names::of(catalogue));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is removed stops first: it may come back under another id.
+        let gone: Vec<String> = running
+            .iter()
+            .filter(|(key, known)| catalogue.destinations.get(*key) != Some(&known.id))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping.retain(|_, task| !task.is_finished());
+        for known in gone.iter().filter_map(|key| running.remove(key)) {
+            known.setup.send_modify(|setup| setup.stop = true);
+            stopping.insert(known.id, known.task);
+        }
         for destination in &catalogue.workspace.destinations {
             let Some(&id) = catalogue.destinations.get(&destination.key) else { continue };
-            let connector = match onefold_destinations::connect(destination) {
-                Ok(connector) if destination.labels.enabled => Some(connector),
-                Ok(_) => None,
-                Err(error) => {
-                    tracing::error!(destination = destination.key, %error, "the destination is paused until its config is mended");
-                    None
+            match running.get_mut(&destination.key) {
+                Some(known) => {
+                    let old = known.setup.borrow().connector.clone();
+                    let same = known.destination == *destination;
+                    // One that has not changed keeps its connections and its patience.
+                    let connector = old.filter(|_| same).or_else(|| self.connector(destination));
+                    known.destination = destination.clone();
+                    known.setup.send_replace(Setup { connector, names: names.clone(), stop: false });
                 }
-            };
-            let setup = Setup { connector, names: names.clone(), stop: false };
-            match running.get(&destination.key) {
-                Some(known) => drop(known.setup.send(setup)),
                 None => {
-                    running.insert(destination.key.clone(), self.start(id, &destination.key, setup));
+                    let connector = self.connector(destination);
+                    let setup = Setup { connector, names: names.clone(), stop: false };
+                    let before = stopping.remove(&id);
+                    running.insert(destination.key.clone(), self.start(id, destination, setup, before));
                 }
             }
         }
-        running.retain(|key, known| {
-            let keep = catalogue.destinations.contains_key(key);
-            if !keep {
-                known.setup.send_modify(|setup| setup.stop = true);
-            }
-            keep
-        });
     }
 
-    fn start(&self, id: DestinationId, key: &str, setup: Setup) -> Running {
+    /// `None` if the destination is disabled or its config cannot be used.
+    fn connector(&self, destination: &Destination) -> Option<Arc<dyn Connector>> {
+        match (self.connect)(destination) {
+            Ok(connector) => destination.labels.enabled.then_some(connector),
+            Err(error) => {
+                tracing::error!(destination = destination.key, %error, "the destination is paused until its config is mended");
+                None
+            }
+        }
+    }
+
+    /// Starts a runner, once the one `before` it has ended: two would send everything twice.
+    fn start(
+        &self,
+        id: DestinationId,
+        destination: &Destination,
+        setup: Setup,
+        before: Option<JoinHandle<()>>,
+    ) -> Running {
+        let key = &destination.key;
         let (sender, receiver) = watch::channel(setup);
-        let status = Arc::new(Mutex::new(Status { key: key.to_owned(), ..Status::default() }));
+        let status = Arc::new(Mutex::new(Status { key: key.clone(), ..Status::default() }));
         let wake = Arc::new(Notify::new());
         let runner = Runner {
             id,
-            key: key.to_owned(),
+            key: key.clone(),
             store: self.store.clone(),
             journal: self.journal.clone(),
             log: self.log.clone(),
@@ -154,7 +223,13 @@ impl Delivery {
             events: self.events.clone(),
             dice: AtomicU64::new(self.options.seed ^ u64::from(id.0)),
         };
-        Running { id, setup: sender, status, wake, task: tokio::spawn(runner.run()) }
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            runner.run().await;
+        });
+        Running { id, destination: destination.clone(), setup: sender, status, wake, task }
     }
 
     /// The fold has written rows.
@@ -194,57 +269,69 @@ impl Delivery {
         Ok((known.id, known.setup.borrow().clone()))
     }
 
-    /// Sends a dead letter once more. A membership that a later transition has overtaken is sent as it is now.
+    fn hold(&self, destination: &str, id: DestinationId, sequence: u64) -> Result<Hold<'_>, Error> {
+        let letter = (id, sequence);
+        if !self.redriven.lock().unwrap_or_else(PoisonError::into_inner).insert(letter) {
+            return Err(Error::UnderWay { destination: destination.to_owned(), sequence });
+        }
+        Ok(Hold { delivery: self, letter })
+    }
+
+    /// Sends a dead letter once more, outside its lane: it is older than all that waits there. A membership that a later
+    /// transition has overtaken is sent as it is now.
     ///
     /// # Errors
-    /// There is no such letter or destination, or the journal failed.
+    /// There is no such letter or destination, it is being sent already, or the journal failed.
     pub async fn retry(&self, key: &str, sequence: u64) -> Result<Outcome, Error> {
         let (id, setup) = self.find(key)?;
+        let held = self.hold(key, id, sequence)?;
+        let (journal, store, now) = (self.journal.clone(), self.store.clone(), self.clock.now());
+        let found = blocking(move || {
+            let Some(letter) = journal.dead_letter(id, sequence)? else { return Ok(None) };
+            let current = current(store.as_ref(), &letter.effect, now)?;
+            Ok(Some((letter, current)))
+        });
         let missing = || Error::NoLetter { destination: key.to_owned(), sequence };
-        let letter =
-            self.journal.dead_letters(id, sequence, 1)?.pop().filter(|letter| letter.sequence == sequence);
-        let letter = letter.ok_or_else(missing)?;
+        let (letter, current) = found.await?.ok_or_else(missing)?;
         let connector = setup.connector.ok_or_else(|| Error::NoDestination(key.to_owned()))?;
-        let body = match self.current(&letter.effect)? {
-            Some(effect) => render(&effect, &setup.names, None).to_string().into_bytes(),
-            None => letter.body,
+        let sender = Sender {
+            id,
+            connector: connector.clone(),
+            journal: self.journal.clone(),
+            log: self.log.clone(),
+            names: setup.names,
+            at: now.0.div_euclid(1_000),
         };
-        let item = [Rendered { id: letter.effect.id_text(), body }];
-        let mut outcomes = connector.deliver(&item, self.clock.now().0.div_euclid(1_000)).await;
-        let outcome = outcomes.pop().unwrap_or(Outcome::Retry { after: None, answer: Answer::default() });
+        let body = match current {
+            Some(effect) => sender.body(&effect, false).await,
+            None if letter.body.is_empty() => sender.body(&letter.effect, false).await,
+            None => Ok(letter.body),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(outcome) => return Ok(outcome),
+        };
+        let item = vec![Rendered { id: letter.effect.id_text(), body }];
+        let outcome = deliver(connector, item, sender.at).await.pop();
+        let outcome = outcome.unwrap_or(Outcome::Retry { after: None, answer: Answer::default() });
         if matches!(outcome, Outcome::Delivered(_)) {
-            self.journal.bury(id, sequence)?;
+            let journal = self.journal.clone();
+            blocking(move || journal.bury(id, sequence)).await?;
         }
+        drop(held);
         Ok(outcome)
-    }
-
-    /// The effect that says how things are now, if the letter's says otherwise.
-    fn current(&self, effect: &Effect) -> Result<Option<Effect>, Error> {
-        let (audience, said) = match effect.change {
-            Change::Entered { audience, .. } => (audience, true),
-            Change::Exited { audience } => (audience, false),
-            _ => return Ok(None),
-        };
-        let is = self.is_member(audience.0, effect.profile)?;
-        let change =
-            if is { Change::Entered { audience, initial: false } } else { Change::Exited { audience } };
-        Ok((is != said).then(|| Effect { change, effective: self.clock.now(), ..effect.clone() }))
-    }
-
-    fn is_member(&self, audience: u32, profile: ProfileHandle) -> Result<bool, Error> {
-        Ok(self
-            .store
-            .snapshot()?
-            .get(Table::AudienceMember, &outbox::member_key(audience, profile))?
-            .is_some())
     }
 
     /// Gives a dead letter up for good.
     ///
     /// # Errors
-    /// There is no such destination, or the journal failed.
+    /// There is no such letter or destination, it is being sent, or the journal failed.
     pub fn discard(&self, key: &str, sequence: u64) -> Result<(), Error> {
-        Ok(self.journal.bury(self.find(key)?.0, sequence)?)
+        let id = self.find(key)?.0;
+        let held = self.hold(key, id, sequence)?;
+        let was_there = self.journal.bury(id, sequence)?;
+        drop(held);
+        if was_there { Ok(()) } else { Err(Error::NoLetter { destination: key.to_owned(), sequence }) }
     }
 
     /// Stops all runners; requests under way end and are noted.
@@ -256,5 +343,35 @@ impl Delivery {
         for known in running.into_values() {
             drop(known.task.await);
         }
+        let stopping = std::mem::take(&mut *self.stopping.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in stopping.into_values() {
+            drop(task.await);
+        }
     }
+}
+
+/// The effect that says how things are now, if a letter's says otherwise.
+fn current(
+    store: &dyn Store,
+    effect: &Effect,
+    now: Timestamp,
+) -> Result<Option<Effect>, onefold_store::Error> {
+    let (audience, said) = match effect.change {
+        Change::Entered { audience, .. } => (audience, true),
+        Change::Exited { audience } => (audience, false),
+        _ => return Ok(None),
+    };
+    let key = outbox::member_key(audience.0, effect.profile);
+    let is = store.snapshot()?.get(Table::AudienceMember, &key)?.is_some();
+    let change = if is { Change::Entered { audience, initial: false } } else { Change::Exited { audience } };
+    Ok((is != said).then(|| Effect { change, effective: now, ..effect.clone() }))
+}
+
+/// Runs `task` where it may wait for a disk.
+async fn blocking<T: Send + 'static>(
+    task: impl FnOnce() -> Result<T, onefold_store::Error> + Send + 'static,
+) -> Result<T, onefold_store::Error> {
+    tokio::task::spawn_blocking(task).await.unwrap_or_else(|error| {
+        Err(onefold_store::Error::Engine { operation: "run a task", detail: error.to_string() })
+    })
 }

@@ -29,8 +29,8 @@ const ROW_OVERHEAD: u64 = 96;
 #[derive(Clone)]
 struct ByBytes;
 
-impl<K> quick_cache::Weighter<K, Box<[u8]>> for ByBytes {
-    fn weight(&self, _: &K, bytes: &Box<[u8]>) -> u64 {
+impl<K> quick_cache::Weighter<K, Bytes> for ByBytes {
+    fn weight(&self, _: &K, bytes: &Bytes) -> u64 {
         bytes.len() as u64 + ROW_OVERHEAD
     }
 }
@@ -39,14 +39,16 @@ impl<K> quick_cache::Weighter<K, Box<[u8]>> for ByBytes {
 struct Slot<R> {
     value: Option<Arc<R>>,
     /// Its bytes, if they are known to be the value's.
-    bytes: Option<Box<[u8]>>,
+    bytes: Option<Bytes>,
     changed: bool,
 }
 
 /// One table's overlay and cache.
 pub(crate) struct Tier<R: Row> {
     overlay: HashMap<R::Key, Slot<R>, foldhash::fast::FixedState>,
-    cache: quick_cache::unsync::Cache<R::Key, Box<[u8]>, ByBytes>,
+    cache: quick_cache::unsync::Cache<R::Key, Bytes, ByBytes>,
+    /// Where rows are encoded before they get memory of their size.
+    scratch: Vec<u8>,
 }
 
 fn decoded<R: Row>(bytes: &[u8]) -> Result<R, Error> {
@@ -61,6 +63,7 @@ impl<R: Row> Tier<R> {
         Self {
             overlay: HashMap::default(),
             cache: quick_cache::unsync::Cache::with_weighter(rows, bytes, ByBytes),
+            scratch: Vec::new(),
         }
     }
 
@@ -71,7 +74,7 @@ impl<R: Row> Tier<R> {
         }
         let bytes = match self.cache.get(key) {
             Some(bytes) => Some(bytes.clone()),
-            None => store.get(R::TABLE, &R::key(key))?.map(Vec::into_boxed_slice),
+            None => store.get(R::TABLE, &R::key(key))?,
         };
         let value = bytes.as_deref().map(decoded::<R>).transpose()?.map(Arc::new);
         self.overlay.insert(key.clone(), Slot { value: value.clone(), bytes, changed: false });
@@ -96,7 +99,6 @@ impl<R: Row> Tier<R> {
         let (keys, names): (Vec<Bytes>, Vec<R::Key>) = wanted.into_iter().unzip();
         for (name, bytes) in names.into_iter().zip(store.get_many(R::TABLE, &keys)?) {
             let value = bytes.as_deref().map(decoded::<R>).transpose()?.map(Arc::new);
-            let bytes = bytes.map(Vec::into_boxed_slice);
             self.overlay.insert(name, Slot { value, bytes, changed: false });
         }
         Ok(())
@@ -140,8 +142,8 @@ impl<R: Row> Tier<R> {
             match &slot.value {
                 Some(_) if slot.bytes.is_some() => {}
                 Some(value) => {
-                    let bytes = rows::encode(value.as_ref())?;
-                    slot.bytes = Some(bytes.as_slice().into());
+                    let bytes = rows::encode_in(&mut self.scratch, value.as_ref())?;
+                    slot.bytes = Some(bytes.clone());
                     txn.put(R::TABLE, R::key(key), bytes);
                 }
                 None => txn.delete(R::TABLE, R::key(key)),
@@ -167,6 +169,8 @@ impl<R: Row> Tier<R> {
     pub(crate) fn committed(&mut self) {
         for (key, slot) in self.overlay.drain() {
             match slot.bytes {
+                // What the engine gave may hold on to a block.
+                Some(bytes) if !slot.changed => self.cache.insert(key, bytes.to_detached()),
                 Some(bytes) => self.cache.insert(key, bytes),
                 None => drop(self.cache.remove(&key)),
             }

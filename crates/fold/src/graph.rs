@@ -22,17 +22,20 @@ pub(crate) fn operation_key(number: u64) -> Vec<u8> {
 pub(crate) fn stream_rows(
     store: &dyn Read,
     node: NodeId,
-    from: Timestamp,
-    to: Timestamp,
+    (from, to): (Timestamp, Timestamp),
+    direction: Direction,
     visit: &mut dyn FnMut(StreamRow) -> bool,
 ) -> Result<(), Error> {
+    if from > to {
+        return Ok(());
+    }
     let first = rows::stream_key(node, from, EventRef::default());
     let last = match to.0.checked_add(1) {
         Some(after) => rows::stream_key(node, Timestamp(after), EventRef::default()),
         None => rows::number_key(node.0 + 1),
     };
     let mut failed = None;
-    store.scan(Table::Stream, &KeyRange::between(first, last), Direction::Forward, &mut |key, value| {
+    store.scan(Table::Stream, &KeyRange::between(first, last), direction, &mut |key, value| {
         match rows::stream_from(key, value) {
             Ok(row) => visit(row),
             Err(error) => {
@@ -60,16 +63,17 @@ pub(crate) fn link_row(
 
 /// Link rows of `device` at or before `at`.
 pub(crate) fn links_until(device: NodeId, at: &Stamp) -> KeyRange {
-    let mut to = rows::devlink_key(device, at.ts, &at.message_id);
-    to.push(0);
-    KeyRange::between(rows::number_key(device.0), to)
+    KeyRange::between(rows::number_key(device.0), just_after(device, at))
 }
 
 /// Link rows of `device` after `at`.
 pub(crate) fn links_after(device: NodeId, at: &Stamp) -> KeyRange {
-    let mut from = rows::devlink_key(device, at.ts, &at.message_id);
-    from.push(0);
-    KeyRange::between(from, rows::number_key(device.0 + 1))
+    KeyRange::between(just_after(device, at), rows::number_key(device.0 + 1))
+}
+
+/// The least key after the link row of `device` at `at`.
+fn just_after(device: NodeId, at: &Stamp) -> Vec<u8> {
+    [&*rows::devlink_key(device, at.ts, &at.message_id), &[0]].concat()
 }
 
 /// Whether identity says the same of a known set with either record of a node in it: it reads when the node was first
@@ -208,7 +212,7 @@ impl Graph for Batch<'_> {
         visit: &mut dyn FnMut(StreamRow) -> bool,
     ) -> Result<(), Error> {
         self.trace.beyond();
-        stream_rows(self.txn.as_ref(), node, from, to, visit)
+        stream_rows(self.txn.as_ref(), node, (from, to), Direction::Forward, visit)
     }
 
     fn message_id(&mut self, at: EventRef) -> Result<String, Error> {

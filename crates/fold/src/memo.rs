@@ -108,7 +108,12 @@ pub(crate) struct Memo {
     /// Sets of [`WAYS`] places, lately used first.
     places: Vec<[Known; WAYS]>,
     versions: Vec<u32>,
+    /// Rows from here on are news to every answer that is kept.
+    unknown: (NodeId, ProfileHandle),
 }
+
+/// No row is news.
+const ALL_KNOWN: (NodeId, ProfileHandle) = (NodeId(u64::MAX), ProfileHandle(u64::MAX));
 
 fn halves(key: u128) -> [u64; 2] {
     [(key >> 64) as u64, key as u64]
@@ -119,7 +124,18 @@ impl Memo {
     pub(crate) fn new(bytes: u64) -> Self {
         let sets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<[Known; WAYS]>();
         let versions = if sets == 0 { 0 } else { VERSIONS };
-        Self { places: vec![[EMPTY; WAYS]; sets], versions: vec![0; versions] }
+        Self { places: vec![[EMPTY; WAYS]; sets], versions: vec![0; versions], unknown: ALL_KNOWN }
+    }
+
+    /// Until the next answer is kept or [`Memo::settled`], rows from these numbers on get new versions for nothing: no
+    /// answer can depend on a row that was not there. Newcomers would otherwise age the answers of all others.
+    pub(crate) fn expect_new(&mut self, node: NodeId, profile: ProfileHandle) {
+        self.unknown = (node, profile);
+    }
+
+    /// Every row counts again.
+    pub(crate) fn settled(&mut self) {
+        self.unknown = ALL_KNOWN;
     }
 
     fn place(&mut self, key: [u64; 2]) -> Option<&mut [Known; WAYS]> {
@@ -145,6 +161,7 @@ impl Memo {
 
     /// Keeps what identity said of an event at `ts`, if nothing else decided it than `trace` has.
     pub(crate) fn keep(&mut self, key: u128, ts: Timestamp, answer: Answer, trace: &Trace) {
+        self.settled();
         if trace.more {
             return;
         }
@@ -168,12 +185,16 @@ impl Memo {
 
     /// What identity reads of `node` for a known set changed.
     pub(crate) fn node_written(&mut self, node: NodeId) {
-        self.written(node_row(node));
+        if node < self.unknown.0 {
+            self.written(node_row(node));
+        }
     }
 
     /// Whether `profile` is there, or has a person, changed.
     pub(crate) fn cluster_written(&mut self, profile: ProfileHandle) {
-        self.written(cluster_row(profile));
+        if profile < self.unknown.1 {
+            self.written(cluster_row(profile));
+        }
     }
 
     /// Rules changed: everything may be otherwise.
@@ -216,6 +237,18 @@ mod tests {
         memo.cluster_written(ProfileHandle(1));
         assert_eq!(memo.get(7, Timestamp(51)), Some(ANSWER));
         memo.cluster_written(ProfileHandle(3));
+        assert_eq!(memo.get(7, Timestamp(51)), None);
+    }
+
+    #[test]
+    fn what_is_new_makes_nothing_old() {
+        let mut memo = memo();
+        let colliding = (4..).map(NodeId).find(|node| node_row(*node) == node_row(NodeId(1))).unwrap();
+        memo.expect_new(colliding, ProfileHandle(4));
+        memo.node_written(colliding);
+        assert_eq!(memo.get(7, Timestamp(51)), Some(ANSWER));
+        memo.settled();
+        memo.node_written(colliding);
         assert_eq!(memo.get(7, Timestamp(51)), None);
     }
 

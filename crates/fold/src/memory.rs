@@ -163,12 +163,12 @@ pub(crate) const CATALOGUE: &[u8] = b"catalogue";
 
 /// The Meta key of this partition's counters.
 pub(crate) fn counters_key(partition: u32) -> Bytes {
-    [COUNTERS, &partition.to_be_bytes()].concat()
+    [COUNTERS, &partition.to_be_bytes()].concat().into()
 }
 
 /// The Meta key of the number of an audience's members in this partition.
 pub(crate) fn size_key(partition: u32, audience: u32) -> Bytes {
-    [SIZE, &partition.to_be_bytes(), &audience.to_be_bytes()].concat()
+    [SIZE, &partition.to_be_bytes(), &audience.to_be_bytes()].concat().into()
 }
 
 fn load_sizes(store: &dyn Read, partition: u32) -> Result<HashMap<u32, i64>, Error> {
@@ -209,7 +209,7 @@ pub(crate) fn load_names(store: &dyn Read) -> Result<HashMap<(u8, String), NameI
 
 /// The Meta key of this partition's backfill.
 pub(crate) fn backfill_key(partition: u32) -> Bytes {
-    [BACKFILL, &partition.to_be_bytes()].concat()
+    [BACKFILL, &partition.to_be_bytes()].concat().into()
 }
 
 impl Memory {
@@ -338,7 +338,5 @@ pub(crate) fn compile(json: &[u8]) -> Result<Compiled, Error> {
 
 /// The key of an event name.
 pub(crate) fn name_key(message_type: MessageType, name: &str) -> Bytes {
-    let mut key = vec![message_type as u8];
-    key.extend(name.as_bytes());
-    key
+    [&[message_type as u8], name.as_bytes()].concat().into()
 }

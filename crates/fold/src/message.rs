@@ -6,16 +6,17 @@
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::memo::{Answer, Trace};
-use crate::profile::{Sighting, Stamp, TraitMap, TraitValue};
+use crate::profile::{Stamp, TraitMap, TraitValue};
 use crate::report::Happening;
 use crate::rows;
 use onefold_identity::engine::{NoOwner, Observed, Owner, observe};
 use onefold_identity::graph::Overlay;
+use onefold_identity::rules::Rules;
 use onefold_log::Entry;
 use onefold_log::record::{MessageView, messages};
 use onefold_store::Table;
 use onefold_types::effect::Cause;
-use onefold_types::{EventRef, MessageType, ProfileHandle, Timestamp};
+use onefold_types::{EventRef, Identifier, MessageType, NodeId, ProfileHandle, Timestamp};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -108,7 +109,23 @@ impl Batch<'_> {
             }
         }
         self.trace = Trace::default();
-        let mut observed = observe(rules, self, &ids, ts, view.message_id)?;
+        let counters = &self.memory.counters;
+        self.memory.memo.expect_new(NodeId(counters.next_node), ProfileHandle(counters.next_profile));
+        let observed = self.identify_anew(hash, rules, &ids, view, ts, cause);
+        self.memory.memo.settled();
+        observed
+    }
+
+    fn identify_anew(
+        &mut self,
+        hash: u128,
+        rules: &Rules,
+        ids: &[Identifier],
+        view: &MessageView<'_>,
+        ts: Timestamp,
+        cause: &Cause,
+    ) -> Result<Observed, Error> {
+        let mut observed = observe(rules, self, ids, ts, view.message_id)?;
         self.apply_changes(std::mem::take(&mut observed.changes), cause)?;
         // A type whose last sighting counts is news each time.
         if ids.iter().any(|id| rules.rule(&id.id_type).last_wins) {
@@ -117,7 +134,7 @@ impl Batch<'_> {
         if self.trace.is_beyond() {
             // What was news is known now: asked again, identity only reads, and the next event has its answer.
             self.trace = Trace::default();
-            observed = observe(rules, self, &ids, ts, view.message_id)?;
+            observed = observe(rules, self, ids, ts, view.message_id)?;
             self.apply_changes(std::mem::take(&mut observed.changes), cause)?;
         }
         if let (Some(stream), Owner::Profile(owner)) = (observed.stream, &observed.owner) {
@@ -194,7 +211,7 @@ impl Batch<'_> {
         cause: Cause,
     ) -> Result<(), Error> {
         let compiled = self.compiled.clone();
-        let touch = self.touched.entry(handle).or_default();
+        let mut touch = self.touched.remove(&handle).unwrap_or_default();
         touch.because(cause);
         for (destination, selector) in &compiled.routes.events {
             // A message that several selectors of a destination take is sent once.
@@ -203,22 +220,21 @@ impl Batch<'_> {
                 touch.forwards.push((*destination, at, view.message_id.to_owned()));
             }
         }
-        let rebuild = touch.rebuild;
-        if rebuild {
+        if touch.rebuild {
             // The rebuild reads the streams, this message's row included.
+            self.touched.insert(handle, touch);
             return Ok(());
         }
-        let mut touch = self.touched.remove(&handle).unwrap_or_default();
         let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
         if !profile.is_person() {
             self.memory.counters.persons += 1;
             profile.catalogue = compiled.catalogue.version.0;
             compiled.plan.begin(&mut profile.state, &mut touch.primitives);
         }
-        let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
-        profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
+        profile.saw(ts);
         match view.message_type {
             MessageType::Identify => {
+                let stamp = Stamp { ts, message_id: view.message_id.to_owned() };
                 for (key, json) in traits_of(view.body) {
                     let before = visible(&profile.traits, &key);
                     let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };

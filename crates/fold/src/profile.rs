@@ -50,15 +50,6 @@ pub fn set_trait(traits: &mut TraitMap, key: &str, value: TraitValue) -> bool {
     }
 }
 
-/// A message that a profile owns, as its first or last.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Sighting {
-    /// When, and which.
-    pub stamp: Stamp,
-    /// The key of the source.
-    pub source: String,
-}
-
 /// A profile's blob: one read and one write per distinct profile and batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
@@ -67,10 +58,10 @@ pub struct Profile {
     /// How many of them were counted by their stream row alone when it was rebuilt, for retention had trimmed what they
     /// said: conditions on their properties, and traits that they set on someone else, are not known any more.
     pub trimmed: u64,
-    /// Its first event.
-    pub first: Option<Sighting>,
-    /// Its last event.
-    pub last: Option<Sighting>,
+    /// When its first event was. Which one it was, its stream says: this row is written with every event, so it is short.
+    pub first: Option<Timestamp>,
+    /// When its last event was.
+    pub last: Option<Timestamp>,
     /// Plain traits.
     pub traits: Traits,
     /// Accounts it belongs to, with the earliest sign of it.
@@ -98,29 +89,19 @@ impl Profile {
         self.events > 0
     }
 
-    /// Counts one owned event.
-    pub fn saw(&mut self, sighting: Sighting) {
+    /// Counts one owned event, which was at `ts`.
+    pub fn saw(&mut self, ts: Timestamp) {
         self.events += 1;
-        if self.first.as_ref().is_none_or(|first| sighting < *first) {
-            self.first = Some(sighting.clone());
-        }
-        if self.last.as_ref().is_none_or(|last| sighting > *last) {
-            self.last = Some(sighting);
-        }
+        self.first = Some(self.first.map_or(ts, |first| first.min(ts)));
+        self.last = Some(self.last.map_or(ts, |last| last.max(ts)));
     }
 
     /// Takes over what `other` owns; audience state is the caller's. Commutative on what it covers.
     pub fn absorb(&mut self, handle: ProfileHandle, other: &mut Self) {
         self.events += other.events;
         self.trimmed += other.trimmed;
-        for sighting in [other.first.take(), other.last.take()].into_iter().flatten() {
-            if self.first.as_ref().is_none_or(|first| sighting < *first) {
-                self.first = Some(sighting.clone());
-            }
-            if self.last.as_ref().is_none_or(|last| sighting > *last) {
-                self.last = Some(sighting);
-            }
-        }
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        self.last = self.last.max(other.last);
         self.traits.absorb(std::mem::take(&mut other.traits));
         for (account, since) in std::mem::take(&mut other.accounts) {
             let known = self.accounts.entry(account).or_insert(since);

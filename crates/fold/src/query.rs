@@ -14,12 +14,12 @@ use crate::profile::{Profile, TraitMap};
 use crate::quarantine::Quarantined;
 use crate::rows;
 use crate::worker::Handle;
-use onefold_identity::engine::{Owner, owned_ranges, owner_of};
+use onefold_identity::engine::{Owner, Range, owned_ranges, owner_of};
 use onefold_identity::graph::{Graph, Stamp};
 use onefold_identity::why::{Hop, WhyNot, why, why_not};
 use onefold_log::SharedLog;
 use onefold_log::record::{Record, message_at};
-use onefold_store::{Direction, KeyRange, Store, Table, frozen};
+use onefold_store::{Bytes, Direction, KeyRange, Store, Table, frozen};
 use onefold_types::{
     AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId,
 };
@@ -200,9 +200,15 @@ impl Query<'_, '_> {
         limit: usize,
     ) -> Result<Vec<Owned>, Error> {
         let ranges = owned_ranges(&self.compiled.rules, self.batch, handle)?;
+        let to = before.map_or(Timestamp::MAX, |(ts, _)| ts);
         let mut found = Vec::new();
         for range in &ranges {
-            found.extend(self.batch.rows_of(range)?.into_iter().map(|row| (row.ts, row.at)));
+            // At the cursor's own instant the position decides, which the scan does not know: those rows come on top.
+            let same =
+                before.map(|(ts, _)| self.batch.rows_within(range, (ts, ts), Direction::Forward, usize::MAX));
+            let earlier = Timestamp(to.0.saturating_sub(i64::from(before.is_some())));
+            let rows = self.batch.rows_within(range, (Timestamp::MIN, earlier), Direction::Reverse, limit)?;
+            found.extend(same.transpose()?.into_iter().flatten().chain(rows).map(|row| (row.ts, row.at)));
         }
         found.sort_unstable();
         let end = before.map_or(found.len(), |before| found.partition_point(|row| *row < before));
@@ -210,6 +216,41 @@ impl Query<'_, '_> {
         for (ts, at) in found[..end].iter().rev().take(limit) {
             if let Some((message, received_at)) = self.message(*at)? {
                 owned.push(Owned { ts: *ts, received_at, at: *at, message });
+            }
+        }
+        Ok(owned)
+    }
+
+    /// Someone's first and last event by (time, message id); `None` for one that retention has trimmed.
+    ///
+    /// # Errors
+    /// The store or the log failed.
+    pub fn first_and_last(&mut self, handle: ProfileHandle) -> Result<(Option<Owned>, Option<Owned>), Error> {
+        let ranges = owned_ranges(&self.compiled.rules, self.batch, handle)?;
+        let by_id = |a: &Owned, b: &Owned| a.message.message_id.cmp(&b.message.message_id);
+        let first = self.at_end(&ranges, Direction::Forward)?.into_iter().min_by(by_id);
+        let last = self.at_end(&ranges, Direction::Reverse)?.into_iter().max_by(by_id);
+        Ok((first, last))
+    }
+
+    /// The messages at the first or last instant of these ranges.
+    fn at_end(&mut self, ranges: &[Range], direction: Direction) -> Result<Vec<Owned>, Error> {
+        let mut instants = Vec::new();
+        for range in ranges {
+            let rows = self.batch.rows_within(range, (Timestamp::MIN, Timestamp::MAX), direction, 1)?;
+            instants.extend(rows.first().map(|row| row.ts));
+        }
+        let instant = match direction {
+            Direction::Forward => instants.into_iter().min(),
+            Direction::Reverse => instants.into_iter().max(),
+        };
+        let Some(ts) = instant else { return Ok(Vec::new()) };
+        let mut owned = Vec::new();
+        for range in ranges {
+            for row in self.batch.rows_within(range, (ts, ts), Direction::Forward, usize::MAX)? {
+                if let Some((message, received_at)) = self.message(row.at)? {
+                    owned.push(Owned { ts, received_at, at: row.at, message });
+                }
             }
         }
         Ok(owned)
@@ -252,7 +293,8 @@ impl Query<'_, '_> {
     ) -> Result<(usize, Vec<String>, Option<Timestamp>), Error> {
         let mut rows = Vec::new();
         for (stream, set) in sets {
-            stream_rows(self.batch.txn.as_ref(), *stream, Timestamp::MIN, Timestamp::MAX, &mut |row| {
+            let always = (Timestamp::MIN, Timestamp::MAX);
+            stream_rows(self.batch.txn.as_ref(), *stream, always, Direction::Forward, &mut |row| {
                 if row.set == *set {
                     rows.push((row.ts, row.at));
                 }
@@ -306,7 +348,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The store failed.
     pub fn quarantine(&self, from: u64, limit: usize) -> Result<Vec<(u64, Quarantined)>, Error> {
-        let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
+        let range = KeyRange { from: rows::number_key(from), to: Bytes::default() };
         self.list(Table::Quarantine, &range, limit, 0, |bytes| rows::decode("row", bytes))
     }
 
@@ -330,7 +372,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The store failed.
     pub fn transitions(&self, from: u64, limit: usize) -> Result<Vec<(u64, Kept)>, Error> {
-        let range = KeyRange { from: rows::number_key(from), to: Vec::new() };
+        let range = KeyRange { from: rows::number_key(from), to: Bytes::default() };
         self.list(Table::Transition, &range, limit, 0, |bytes| rows::decode("row", bytes))
     }
 

@@ -7,12 +7,13 @@ use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::graph::stream_rows;
 use crate::message::traits_of;
-use crate::profile::{Profile, Sighting, Stamp, TraitValue};
+use crate::profile::{Profile, Stamp, TraitValue};
 use crate::touch::Touch;
 use onefold_audience::NewPrimitives;
 use onefold_identity::engine::{Range, owned_ranges};
 use onefold_identity::graph::{Graph, StreamRow};
 use onefold_log::record::message_at;
+use onefold_store::Direction;
 use onefold_types::{MessageType, ProfileHandle, Timestamp};
 
 /// What a rebuild takes from each event.
@@ -78,19 +79,33 @@ impl Batch<'_> {
 
     /// The stream rows of a range, in order.
     pub(crate) fn rows_of(&mut self, range: &Range) -> Result<Vec<StreamRow>, Error> {
-        let mut found = Vec::new();
+        self.rows_within(range, (Timestamp::MIN, Timestamp::MAX), Direction::Forward, usize::MAX)
+    }
+
+    /// The stream rows of a range with `from <= ts <= to`, from the end that `direction` begins at: at least `enough` of
+    /// them, if there are as many.
+    pub(crate) fn rows_within(
+        &mut self,
+        range: &Range,
+        (from, to): (Timestamp, Timestamp),
+        direction: Direction,
+        enough: usize,
+    ) -> Result<Vec<StreamRow>, Error> {
         // The bounds are (ts, message id): rows at the very instants are decided by message id below.
-        let until = range.to.as_ref().map_or(Timestamp::MAX, |to| to.ts);
-        stream_rows(self.txn.as_ref(), range.stream, range.from.ts, until, &mut |row| {
+        let end = range.to.as_ref().map(|to| to.ts);
+        let on_edge = |row: &StreamRow| row.ts == range.from.ts || end == Some(row.ts);
+        let (from, to) = (from.max(range.from.ts), to.min(end.unwrap_or(Timestamp::MAX)));
+        let (mut found, mut certain) = (Vec::new(), 0);
+        stream_rows(self.txn.as_ref(), range.stream, (from, to), direction, &mut |row| {
             if range.takes(row.set) {
+                certain += usize::from(!on_edge(&row));
                 found.push(row);
             }
-            true
+            certain < enough
         })?;
         let mut inside = Vec::with_capacity(found.len());
         for row in found {
-            let on_edge = row.ts == range.from.ts || range.to.as_ref().is_some_and(|to| to.ts == row.ts);
-            if !on_edge || range.contains(row.ts, &self.message_id(row.at)?) {
+            if !on_edge(&row) || range.contains(row.ts, &self.message_id(row.at)?) {
                 inside.push(row);
             }
         }
@@ -114,10 +129,10 @@ impl Batch<'_> {
         };
         match want {
             Want::Everything(_) => {
-                let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
-                profile.saw(Sighting { stamp: stamp.clone(), source: view.source.to_owned() });
+                profile.saw(row.ts);
                 match view.message_type {
                     MessageType::Identify => {
+                        let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
                         for (key, json) in traits_of(view.body) {
                             let value =
                                 TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
@@ -170,10 +185,7 @@ impl Batch<'_> {
         match want {
             Want::Everything(old) => {
                 profile.trimmed += 1;
-                profile.saw(Sighting {
-                    stamp: Stamp { ts: row.ts, message_id: String::new() },
-                    source: String::new(),
-                });
+                profile.saw(row.ts);
                 for (key, value) in old.traits.iter().filter(|(_, value)| value.stamp.ts == row.ts) {
                     profile.traits.set(key, value.clone());
                 }

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use onefold_identity::graph::{Link, Stamp, StreamRow};
+use onefold_store::Bytes;
 use onefold_types::{EventRef, NameId, NodeId, Position, ProfileHandle, SetId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,19 +14,23 @@ use serde::de::DeserializeOwned;
 const VERSION: u8 = 1;
 
 /// Encodes a row's value.
-pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::with_capacity(512);
-    bytes.push(VERSION);
-    let mut bytes = postcard::serialize_with_flavor(value, Bytes(bytes)).map_err(Error::Encode)?;
-    bytes.shrink_to_fit();
-    Ok(bytes)
+pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, Error> {
+    encode_in(&mut Vec::new(), value)
+}
+
+/// As [`encode`], with memory to work in that is kept for the next row.
+pub fn encode_in<T: Serialize>(scratch: &mut Vec<u8>, value: &T) -> Result<Bytes, Error> {
+    scratch.clear();
+    scratch.push(VERSION);
+    postcard::serialize_with_flavor(value, Growing(scratch)).map_err(Error::Encode)?;
+    Ok(Bytes::from(scratch.as_slice()))
 }
 
 /// postcard's own growing flavours push strings byte by byte, or cannot start behind a version byte.
-struct Bytes(Vec<u8>);
+struct Growing<'a>(&'a mut Vec<u8>);
 
-impl postcard::ser_flavors::Flavor for Bytes {
-    type Output = Vec<u8>;
+impl postcard::ser_flavors::Flavor for Growing<'_> {
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
@@ -37,8 +42,8 @@ impl postcard::ser_flavors::Flavor for Bytes {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -52,17 +57,25 @@ pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T
     }
 }
 
+/// Parts of a length that is known, one after the other, without memory of their own.
+fn joined<const N: usize>(parts: &[&[u8]]) -> Bytes {
+    let mut bytes = [0; N];
+    let mut at = 0;
+    for part in parts {
+        bytes[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    bytes.into()
+}
+
 /// Sixteen bytes of a message-id hash.
-pub fn seen_key(hash: u128) -> Vec<u8> {
-    hash.to_be_bytes().to_vec()
+pub fn seen_key(hash: u128) -> Bytes {
+    hash.to_be_bytes().into()
 }
 
 /// `position u64 · index u16`: where a message's first copy stands; a tombstone has index `u16::MAX`.
-pub fn seen_value(at: EventRef) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(10);
-    bytes.extend(at.position.0.to_be_bytes());
-    bytes.extend(at.index.to_be_bytes());
-    bytes
+pub fn seen_value(at: EventRef) -> Bytes {
+    joined::<10>(&[&at.position.0.to_be_bytes(), &at.index.to_be_bytes()])
 }
 
 /// Inverse of [`seen_value`].
@@ -77,17 +90,13 @@ pub fn seen_from(bytes: &[u8]) -> Result<EventRef, Error> {
 }
 
 /// `type NUL value`; a type never holds a NUL.
-pub fn ident_key(id_type: &str, value: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(id_type.len() + value.len() + 1);
-    key.extend(id_type.as_bytes());
-    key.push(0);
-    key.extend(value.as_bytes());
-    key
+pub fn ident_key(id_type: &str, value: &str) -> Bytes {
+    [id_type.as_bytes(), &[0], value.as_bytes()].concat().into()
 }
 
 /// Eight bytes, big-endian.
-pub fn number_key(number: u64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
+pub fn number_key(number: u64) -> Bytes {
+    number.to_be_bytes().into()
 }
 
 /// Inverse of [`number_key`]; also reads a key's first eight bytes.
@@ -99,7 +108,7 @@ pub fn number_from(what: &'static str, bytes: &[u8]) -> Result<u64, Error> {
 }
 
 /// The nodes of a set, in order.
-pub fn nodes_key(nodes: &[NodeId]) -> Vec<u8> {
+pub fn nodes_key(nodes: &[NodeId]) -> Bytes {
     nodes.iter().flat_map(|node| node.0.to_be_bytes()).collect()
 }
 
@@ -113,28 +122,19 @@ pub fn nodes_from(bytes: &[u8]) -> Vec<NodeId> {
 }
 
 /// `node · nodes of the set`.
-pub fn member_key(node: NodeId, nodes: &[NodeId]) -> Vec<u8> {
-    let mut key = number_key(node.0);
-    key.extend(nodes_key(nodes));
-    key
+pub fn member_key(node: NodeId, nodes: &[NodeId]) -> Bytes {
+    [node].iter().chain(nodes).flat_map(|node| node.0.to_be_bytes()).collect()
 }
 
 /// `node · ts · position · index`.
-pub fn stream_key(node: NodeId, ts: Timestamp, at: EventRef) -> Vec<u8> {
-    let mut key = Vec::with_capacity(26);
-    key.extend(node.0.to_be_bytes());
-    key.extend(ts.to_key());
-    key.extend(at.position.0.to_be_bytes());
-    key.extend(at.index.to_be_bytes());
-    key
+pub fn stream_key(node: NodeId, ts: Timestamp, at: EventRef) -> Bytes {
+    let (node, position) = (node.0.to_be_bytes(), at.position.0.to_be_bytes());
+    joined::<26>(&[&node, &ts.to_key(), &position, &at.index.to_be_bytes()])
 }
 
 /// `name u32 · set u64`.
-pub fn stream_value(name: NameId, set: SetId) -> Vec<u8> {
-    let mut value = Vec::with_capacity(12);
-    value.extend(name.0.to_be_bytes());
-    value.extend(set.0.to_be_bytes());
-    value
+pub fn stream_value(name: NameId, set: SetId) -> Bytes {
+    joined::<12>(&[&name.0.to_be_bytes(), &set.0.to_be_bytes()])
 }
 
 /// Reads a stream row.
@@ -159,10 +159,8 @@ pub fn stream_from(key: &[u8], value: &[u8]) -> Result<StreamRow, Error> {
 }
 
 /// `due · handle`.
-pub fn timer_key(due: Timestamp, profile: ProfileHandle) -> Vec<u8> {
-    let mut key = due.to_key().to_vec();
-    key.extend(profile.0.to_be_bytes());
-    key
+pub fn timer_key(due: Timestamp, profile: ProfileHandle) -> Bytes {
+    joined::<16>(&[&due.to_key(), &profile.0.to_be_bytes()])
 }
 
 /// Inverse of [`timer_key`].
@@ -176,11 +174,8 @@ pub fn timer_from(key: &[u8]) -> Result<(Timestamp, ProfileHandle), Error> {
 }
 
 /// `device · ts · message id`.
-pub fn devlink_key(device: NodeId, ts: Timestamp, message_id: &str) -> Vec<u8> {
-    let mut key = number_key(device.0);
-    key.extend(ts.to_key());
-    key.extend(message_id.as_bytes());
-    key
+pub fn devlink_key(device: NodeId, ts: Timestamp, message_id: &str) -> Bytes {
+    [device.0.to_be_bytes().as_slice(), &ts.to_key(), message_id.as_bytes()].concat().into()
 }
 
 /// Inverse of [`devlink_key`], with the anchor from the value.
@@ -194,21 +189,16 @@ pub fn devlink_from(key: &[u8], value: &[u8]) -> Result<Link, Error> {
 
 /// `c · length of the group id · group id · time · where`: a group call, so that an account can be told again without one
 /// that was deleted.
-pub fn account_call_key(group_id: &str, ts: Timestamp, at: EventRef) -> Vec<u8> {
-    let mut key = account_calls(group_id);
-    key.extend(ts.to_key());
-    key.extend(at.position.0.to_be_bytes());
-    key.extend(at.index.to_be_bytes());
-    key
+pub fn account_call_key(group_id: &str, ts: Timestamp, at: EventRef) -> Bytes {
+    let (calls, position) = (account_calls(group_id), at.position.0.to_be_bytes());
+    [&*calls, &ts.to_key(), &position, &at.index.to_be_bytes()].concat().into()
 }
 
 /// What the keys of all group calls of an account begin with.
-pub fn account_calls(group_id: &str) -> Vec<u8> {
-    let mut key = vec![b'c'];
+pub fn account_calls(group_id: &str) -> Bytes {
     // A group id is at most as long as a message.
-    key.extend(u32::try_from(group_id.len()).unwrap_or(u32::MAX).to_be_bytes());
-    key.extend(group_id.as_bytes());
-    key
+    let length = u32::try_from(group_id.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [b"c".as_slice(), &length, group_id.as_bytes()].concat().into()
 }
 
 /// Inverse of [`account_call_key`].
@@ -223,10 +213,8 @@ pub fn account_call_from(key: &[u8]) -> Result<(Timestamp, EventRef), Error> {
 }
 
 /// `a · group id`: an account's traits.
-pub fn account_key(group_id: &str) -> Vec<u8> {
-    let mut key = vec![b'a'];
-    key.extend(group_id.as_bytes());
-    key
+pub fn account_key(group_id: &str) -> Bytes {
+    [b"a", group_id.as_bytes()].concat().into()
 }
 
 #[cfg(test)]

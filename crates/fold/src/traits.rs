@@ -3,11 +3,14 @@
 //! Most events touch no trait, and a trait is five small strings: decoding them all with each profile took longer than
 //! the event. So the bytes stay as they are, checked, until they are read or changed.
 
-use crate::profile::{TraitMap, TraitValue};
-use serde::de::{Error as _, MapAccess, Visitor};
+use crate::profile::{Stamp, TraitMap, TraitValue};
+use onefold_types::Timestamp;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
@@ -53,10 +56,42 @@ impl Deref for Traits {
     fn deref(&self) -> &TraitMap {
         self.map.get_or_init(|| match self.bytes.get() {
             // `deserialize` has walked over these bytes in the same shape, so they decode.
-            Some(bytes) => postcard::from_bytes(bytes).unwrap_or_default(),
+            Some(bytes) => decode(bytes).unwrap_or_default(),
             None => TraitMap::new(),
         })
     }
+}
+
+/// What set a trait: time, message id, source. Written once for all traits of a message.
+type Origin<'a> = (i64, &'a str, &'a str);
+
+/// A trait: key, the index of its origin, JSON.
+type Entry<'a> = (&'a str, u32, &'a str);
+
+fn encode(map: &TraitMap) -> Result<Vec<u8>, postcard::Error> {
+    let mut origins: Vec<Origin<'_>> = Vec::new();
+    let mut numbers: BTreeMap<Origin<'_>, u32> = BTreeMap::new();
+    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(map.len());
+    for (key, value) in map {
+        let origin = (value.stamp.ts.0, value.stamp.message_id.as_str(), value.source.as_str());
+        let next = u32::try_from(origins.len()).unwrap_or(u32::MAX);
+        let number = *numbers.entry(origin).or_insert_with(|| {
+            origins.push(origin);
+            next
+        });
+        entries.push((key, number, &value.json));
+    }
+    postcard::to_allocvec(&(origins, entries))
+}
+
+fn decode(bytes: &[u8]) -> Option<TraitMap> {
+    let (origins, entries): (Vec<Origin<'_>>, Vec<Entry<'_>>) = postcard::from_bytes(bytes).ok()?;
+    let value = |(key, at, json): Entry<'_>| {
+        let (ts, message_id, source) = origins.get(usize::try_from(at).ok()?)?;
+        let stamp = Stamp { ts: Timestamp(*ts), message_id: (*message_id).to_owned() };
+        Some((key.to_owned(), TraitValue { json: json.to_owned(), stamp, source: (*source).to_owned() }))
+    };
+    entries.into_iter().map(value).collect()
 }
 
 impl Clone for Traits {
@@ -83,11 +118,11 @@ impl fmt::Debug for Traits {
 impl Serialize for Traits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.bytes.get().is_none() {
-            let bytes = postcard::to_allocvec(&**self).map_err(S::Error::custom)?;
+            let bytes = encode(self).map_err(S::Error::custom)?;
             // Nobody else sets it: a profile is written by the one thread that folds.
             let _ = self.bytes.set(bytes.into());
         }
-        serializer.serialize_bytes(self.bytes.get().map_or(&[0], |bytes| bytes))
+        serializer.serialize_bytes(self.bytes.get().map_or(&[0, 0], |bytes| bytes))
     }
 }
 
@@ -99,32 +134,63 @@ impl<'de> Deserialize<'de> for Traits {
     }
 }
 
-/// Goes over an encoded [`TraitMap`] without making one.
+/// Goes over encoded traits without making a map.
 struct Walk;
 
 impl<'de> Deserialize<'de> for Walk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Walk;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("traits by key")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Walk, A::Error> {
-                // Key; JSON, time, message id, source.
-                while map.next_entry::<&str, (&str, i64, &str, &str)>()?.is_some() {}
-                Ok(Walk)
-            }
+        let (origins, largest) = <(Origins, Entries)>::deserialize(deserializer)?;
+        match largest.0 {
+            Some(at) if at as usize >= origins.0 => Err(D::Error::custom("a trait has no origin")),
+            _ => Ok(Self),
         }
-        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// How many origins there are.
+struct Origins(usize);
+
+impl<'de> Deserialize<'de> for Origins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut count = 0;
+        deserializer.deserialize_seq(Each(|_: Origin<'de>| count += 1, PhantomData))?;
+        Ok(Self(count))
+    }
+}
+
+/// The largest index that an entry has.
+struct Entries(Option<u32>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut largest = None;
+        deserializer
+            .deserialize_seq(Each(|(_, at, _): Entry<'de>| largest = largest.max(Some(at)), PhantomData))?;
+        Ok(Self(largest))
+    }
+}
+
+/// Calls a function with each item of a list.
+struct Each<T, F: FnMut(T)>(F, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Each<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(item) = list.next_element()? {
+            self.0(item);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Stamp;
-    use onefold_types::Timestamp;
 
     fn value(json: &str, ts: i64) -> TraitValue {
         let stamp = Stamp { ts: Timestamp(ts), message_id: format!("m{ts}") };
@@ -151,9 +217,14 @@ mod tests {
         let mut traits = Traits::default();
         traits.set("plan", value("1", 1));
         let mut bytes = postcard::to_allocvec(&traits)?;
-        // One entry more than there are.
+        assert!(postcard::from_bytes::<Traits>(&bytes).is_ok());
+        // One origin more than there are.
         bytes[1] = 2;
         assert!(postcard::from_bytes::<Traits>(&bytes).is_err());
+        // The second of one origin.
+        let entries: (Vec<Origin<'_>>, Vec<Entry<'_>>) = (vec![(1, "m1", "web")], vec![("plan", 1, "1")]);
+        let bytes = postcard::to_allocvec(&entries)?;
+        assert!(postcard::from_bytes::<Walk>(&bytes).is_err());
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ fn all(fold: &Fold, table: Table) -> Vec<(Bytes, Bytes)> {
     let snapshot = fold.store.snapshot().unwrap();
     snapshot
         .scan(table, &KeyRange::prefix(b""), Direction::Forward, &mut |key, value| {
-            found.push((key.to_vec(), value.to_vec()));
+            found.push((key.into(), value.into()));
             true
         })
         .unwrap();

@@ -6,7 +6,7 @@ use crate::model::{Expected, Known, Model, Told};
 use crate::reveal::Reveal;
 use crate::workspace::FARTHEST;
 use crate::world::{World, entries};
-use onefold_fold::query::{Query, Reader};
+use onefold_fold::query::{Owned, Query, Reader};
 use onefold_fold::rules_change::Preview;
 use onefold_fold::verify::verify;
 use onefold_fold::{Options, Outcome, Step, Worker};
@@ -265,9 +265,10 @@ fn people(model: &Model, calm: &Calm, handles: &BTreeSet<u64>) -> Result<(), Mis
     for handle in handles {
         let Some(known) = model.people.get(handle) else { continue };
         let who = known.ids.first().map(ToString::to_string).unwrap_or_default();
-        let (person, events) = read(calm, |query| {
-            let person = query.person(ProfileHandle(*handle))?;
-            Ok((person, query.events(ProfileHandle(*handle), None, usize::MAX)?))
+        let (person, events, ends) = read(calm, |query| {
+            let handle = ProfileHandle(*handle);
+            let events = query.events(handle, None, usize::MAX)?;
+            Ok((query.person(handle)?, events, query.first_and_last(handle)?))
         })?;
         let Some(person) = person else { return Err(format!("profile {handle} ({who}) is not there")) };
         let owned: BTreeSet<String> = events.iter().map(|event| event.message.message_id.clone()).collect();
@@ -276,10 +277,11 @@ fn people(model: &Model, calm: &Calm, handles: &BTreeSet<u64>) -> Result<(), Mis
         let mut order: Vec<_> =
             known.events.iter().map(|event| (event.ts, event.message_id.clone())).collect();
         order.sort();
-        let first = person.profile.first.as_ref().map(|seen| (seen.stamp.ts, seen.stamp.message_id.clone()));
-        agree!(order.first().cloned(), first, "the first message of {who}");
-        let last = person.profile.last.as_ref().map(|seen| (seen.stamp.ts, seen.stamp.message_id.clone()));
-        agree!(order.last().cloned(), last, "the last message of {who}");
+        let seen = |owned: Option<Owned>| owned.map(|owned| (owned.ts, owned.message.message_id));
+        agree!(order.first().map(|(ts, _)| *ts), person.profile.first, "when {who} was first seen");
+        agree!(order.last().map(|(ts, _)| *ts), person.profile.last, "when {who} was last seen");
+        agree!(order.first().cloned(), seen(ends.0), "the first message of {who}");
+        agree!(order.last().cloned(), seen(ends.1), "the last message of {who}");
         let accounts: BTreeMap<String, i64> =
             person.profile.accounts.iter().map(|(account, since)| (account.clone(), since.0)).collect();
         agree!(Model::accounts_of(known), accounts, "the accounts of {who}");

@@ -38,7 +38,7 @@ pub fn dump(store: &dyn Store) -> Dump {
                 if KEYS_BY_SCHEDULE && *table == Table::Profile {
                     let mut profile: Profile = onefold_fold::rows::decode("prof", &value).unwrap();
                     profile.customer_key = None;
-                    value = onefold_fold::rows::encode(&profile).unwrap();
+                    value = onefold_fold::rows::encode(&profile).unwrap().to_vec();
                 }
                 rows.insert((table.as_str(), key.to_vec()), value);
                 true

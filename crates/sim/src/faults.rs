@@ -59,12 +59,8 @@ impl Read for BrittleTxn<'_> {
 }
 
 impl Txn for BrittleTxn<'_> {
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.inner.put(table, key, value);
-    }
-
-    fn delete(&mut self, table: Table, key: Bytes) {
-        self.inner.delete(table, key);
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.inner.set(table, key, value);
     }
 
     fn advance(&mut self, partition: u32, from: Progress, to: Progress) {

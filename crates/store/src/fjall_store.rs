@@ -135,7 +135,7 @@ impl Engine {
             return Ok(waiting);
         }
         let value = self.table(table).get(key).map_err(|e| self.classify("read", &e))?;
-        Ok(value.map(|value| value.to_vec()))
+        Ok(value.map(Bytes::from))
     }
 
     fn scan(
@@ -147,7 +147,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let base = ordered(found, direction).map(|guard| {
             let (key, value) = guard.into_inner().map_err(|e| self.classify("scan", &e))?;
-            Ok((key.to_vec(), value.to_vec()))
+            Ok((Bytes::from(key), Bytes::from(value)))
         });
         overlay.scan(table, range, direction, base, visit)
     }
@@ -157,8 +157,8 @@ impl Engine {
         let mut batch = self.database.batch();
         for (table, key, value) in overlay.writes() {
             match value {
-                Some(value) => batch.insert(self.table(table), key.as_slice(), value.as_slice()),
-                None => batch.remove(self.table(table), key.as_slice()),
+                Some(value) => batch.insert(self.table(table), key.clone(), value.clone()),
+                None => batch.remove(self.table(table), key.clone()),
             }
         }
         batch.commit().map_err(|e| self.poisoned("commit", &e)).is_ok()
@@ -231,7 +231,7 @@ impl Read for Snapshot<'_> {
             return Ok(waiting.clone());
         }
         let found = self.at.get(self.engine.table(table), key);
-        Ok(found.map_err(|e| self.engine.classify("read", &e))?.map(|value| value.to_vec()))
+        Ok(found.map_err(|e| self.engine.classify("read", &e))?.map(Bytes::from))
     }
 
     fn scan(
@@ -308,12 +308,8 @@ impl Read for FjallTxn<'_> {
 }
 
 impl Txn for FjallTxn<'_> {
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.overlay.set(table, key, Some(value));
-    }
-
-    fn delete(&mut self, table: Table, key: Bytes) {
-        self.overlay.set(table, key, None);
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.overlay.set(table, key, value);
     }
 
     fn advance(&mut self, partition: u32, from: Progress, to: Progress) {

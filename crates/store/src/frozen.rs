@@ -34,7 +34,7 @@ impl Read for Frozen<'_> {
         }
         let mut base = Vec::new();
         self.view.scan(table, range, direction, &mut |key, value| {
-            base.push(Ok((key.to_vec(), value.to_vec())));
+            base.push(Ok((key.into(), value.into())));
             true
         })?;
         self.overlay.scan(table, range, direction, base.into_iter(), visit)
@@ -46,12 +46,8 @@ impl Read for Frozen<'_> {
 }
 
 impl Txn for Frozen<'_> {
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.overlay.set(table, key, Some(value));
-    }
-
-    fn delete(&mut self, table: Table, key: Bytes) {
-        self.overlay.set(table, key, None);
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.overlay.set(table, key, value);
     }
 
     fn advance(&mut self, _: u32, _: Progress, _: Progress) {}

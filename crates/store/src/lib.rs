@@ -36,8 +36,10 @@ pub use table::Table;
 
 use onefold_types::{Position, Timestamp};
 
-/// Bytes of a key or value. `Vec<u8>`-like; cheap to clone is not promised.
-pub type Bytes = Vec<u8>;
+/// Bytes of a key or value: shared, so that a row on its way from the fold to its cache, the queue and the engine is one
+/// piece of memory; up to twenty bytes take none. What a read gives may hold on to a whole block of the engine:
+/// whoever keeps it for long calls [`Bytes::to_detached`].
+pub use byteview::ByteView as Bytes;
 
 /// A half-open key range within one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,19 +61,19 @@ impl KeyRange {
                 break;
             }
         }
-        Self { from: prefix.to_vec(), to }
+        Self { from: prefix.into(), to: to.into() }
     }
 
     /// From `from` (included) to `to` (excluded).
     #[must_use]
-    pub fn between(from: Bytes, to: Bytes) -> Self {
-        Self { from, to }
+    pub fn between(from: impl Into<Bytes>, to: impl Into<Bytes>) -> Self {
+        Self { from: from.into(), to: to.into() }
     }
 
     /// Whether `key` lies in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
-        key >= self.from.as_slice() && (self.to.is_empty() || key < self.to.as_slice())
+        key >= &*self.from && (self.to.is_empty() || key < &*self.to)
     }
 }
 
@@ -132,11 +134,8 @@ pub trait Read {
 
 /// A read-write transaction.
 pub trait Txn: Read {
-    /// Sets `key` to `value`.
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes);
-
-    /// Removes `key`.
-    fn delete(&mut self, table: Table, key: Bytes);
+    /// Sets `key` to `value`, or removes it.
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>);
 
     /// Moves partition `partition` from `from` (position and epoch must be what the store holds) to `to`.
     /// Checked at commit (STORE-4).
@@ -148,6 +147,18 @@ pub trait Txn: Read {
     /// [`Error::Fenced`], [`Error::Conflict`], or the engine failed; then nothing was written. An engine may take a commit
     /// after this returns: if it fails then, the store is poisoned and nothing later commits either.
     fn commit(self: Box<Self>) -> Result<(), Error>;
+}
+
+impl dyn Txn + '_ {
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, table: Table, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.set(table, key.into(), Some(value.into()));
+    }
+
+    /// Removes `key`.
+    pub fn delete(&mut self, table: Table, key: impl Into<Bytes>) {
+        self.set(table, key.into(), None);
+    }
 }
 
 /// Ordered tables in transactions.

@@ -92,8 +92,8 @@ fn pairs<'a>(
     if !range.to.is_empty() && range.from >= range.to {
         return Box::new(std::iter::empty());
     }
-    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.to.as_slice()) };
-    let found = rows(tables, table).range::<[u8], _>((Bound::Included(range.from.as_slice()), upper));
+    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*range.to) };
+    let found = rows(tables, table).range::<[u8], _>((Bound::Included(&*range.from), upper));
     let copied = |(key, value): (&Bytes, &Bytes)| Ok((key.clone(), value.clone()));
     match direction {
         Direction::Forward => Box::new(found.map(copied)),
@@ -125,7 +125,7 @@ impl Read for Snapshot {
     }
 
     fn progress(&self, partition: u32) -> Result<Progress, Error> {
-        progress::decode(rows(&self.0, Table::Meta).get(&progress::key(partition)).map(Vec::as_slice))
+        progress::decode(rows(&self.0, Table::Meta).get(&progress::key(partition)).map(AsRef::as_ref))
     }
 }
 
@@ -155,17 +155,13 @@ impl Read for MemoryTxn<'_> {
     }
 
     fn progress(&self, partition: u32) -> Result<Progress, Error> {
-        progress::decode(rows(&self.base, Table::Meta).get(&progress::key(partition)).map(Vec::as_slice))
+        progress::decode(rows(&self.base, Table::Meta).get(&progress::key(partition)).map(AsRef::as_ref))
     }
 }
 
 impl Txn for MemoryTxn<'_> {
-    fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.overlay.set(table, key, Some(value));
-    }
-
-    fn delete(&mut self, table: Table, key: Bytes) {
-        self.overlay.set(table, key, None);
+    fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        self.overlay.set(table, key, value);
     }
 
     fn advance(&mut self, partition: u32, from: Progress, to: Progress) {
@@ -176,7 +172,7 @@ impl Txn for MemoryTxn<'_> {
         let this = *self;
         let mut inner = this.store.inner();
         for advance in &this.advances {
-            let held = rows(&inner.live, Table::Meta).get(&progress::key(advance.0)).map(Vec::as_slice);
+            let held = rows(&inner.live, Table::Meta).get(&progress::key(advance.0)).map(AsRef::as_ref);
             progress::check(progress::decode(held)?, advance)?;
         }
         // The base is this transaction's share of the rows: while it is held, a write would copy them.
@@ -213,7 +209,7 @@ impl Store for MemoryStore {
     fn take_over(&self, partition: u32) -> Result<Progress, Error> {
         let mut inner = self.inner();
         let key = progress::key(partition);
-        let mut held = progress::decode(rows(&inner.live, Table::Meta).get(&key).map(Vec::as_slice))?;
+        let mut held = progress::decode(rows(&inner.live, Table::Meta).get(&key).map(AsRef::as_ref))?;
         held.epoch += 1;
         Arc::make_mut(&mut inner.live[Table::Meta as usize]).insert(key, progress::encode(held));
         inner.prefixes = vec![inner.live.clone()];

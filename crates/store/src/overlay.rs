@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 /// A range as the standard library's maps and the engine take it.
 pub(crate) fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(range.to.as_slice()) };
-    (Bound::Included(range.from.as_slice()), upper)
+    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*range.to) };
+    (Bound::Included(&*range.from), upper)
 }
 
 type Rows = BTreeMap<Bytes, Option<Bytes>>;

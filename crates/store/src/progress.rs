@@ -8,7 +8,7 @@ pub(crate) type Advance = (u32, Progress, Progress);
 
 /// The reserved key of a partition's progress in the Meta table; no other Meta key begins with a zero byte.
 pub(crate) fn key(partition: u32) -> Bytes {
-    [b"\0progress/".as_slice(), &partition.to_be_bytes()].concat()
+    [b"\0progress/".as_slice(), &partition.to_be_bytes()].concat().into()
 }
 
 pub(crate) fn encode(progress: Progress) -> Bytes {
@@ -16,7 +16,7 @@ pub(crate) fn encode(progress: Progress) -> Bytes {
     bytes.extend(progress.position.0.to_be_bytes());
     bytes.extend(progress.engine_time.0.to_be_bytes());
     bytes.extend(progress.epoch.to_be_bytes());
-    bytes
+    bytes.into()
 }
 
 pub(crate) fn decode(bytes: Option<&[u8]>) -> Result<Progress, Error> {

@@ -7,7 +7,7 @@
     reason = "a test suite: a failure is a failed test"
 )]
 
-use crate::{Direction, Error, KeyRange, Progress, Read, Store, Table};
+use crate::{Bytes, Direction, Error, KeyRange, Progress, Read, Store, Table};
 use onefold_types::{Position, Timestamp};
 
 /// Runs every clause, each on a store of its own.
@@ -23,7 +23,7 @@ pub fn check(make: &dyn Fn() -> Box<dyn Store>) {
 pub fn put(store: &dyn Store, rows: &[(&str, &str)]) {
     let mut txn = store.begin().unwrap();
     for (key, value) in rows {
-        txn.put(Table::Ident, key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        txn.put(Table::Ident, key.as_bytes(), value.as_bytes());
     }
     txn.commit().unwrap();
 }
@@ -41,31 +41,31 @@ pub fn scan(read: &dyn Read, range: &KeyRange, direction: Direction) -> Vec<Stri
 /// STORE-1: nothing of an abandoned transaction is seen, all of a committed one is.
 fn atomic(store: &dyn Store) {
     let mut txn = store.begin().unwrap();
-    txn.put(Table::Ident, b"a".to_vec(), b"1".to_vec());
-    txn.put(Table::Node, b"a".to_vec(), b"2".to_vec());
+    txn.put(Table::Ident, b"a", b"1");
+    txn.put(Table::Node, b"a", b"2");
     drop(txn);
     assert_eq!(store.snapshot().unwrap().get(Table::Ident, b"a").unwrap(), None);
     let mut txn = store.begin().unwrap();
-    txn.put(Table::Ident, b"a".to_vec(), b"1".to_vec());
-    txn.put(Table::Node, b"a".to_vec(), b"2".to_vec());
+    txn.put(Table::Ident, b"a", b"1");
+    txn.put(Table::Node, b"a", b"2");
     txn.commit().unwrap();
     let snapshot = store.snapshot().unwrap();
-    assert_eq!(snapshot.get(Table::Ident, b"a").unwrap().unwrap(), b"1");
-    assert_eq!(snapshot.get(Table::Node, b"a").unwrap().unwrap(), b"2");
+    assert_eq!(snapshot.get(Table::Ident, b"a").unwrap().unwrap(), Bytes::from(b"1"));
+    assert_eq!(snapshot.get(Table::Node, b"a").unwrap().unwrap(), Bytes::from(b"2"));
 }
 
 /// STORE-2: own puts and deletes are seen by get and by scans in both directions.
 fn read_your_writes(store: &dyn Store) {
     put(store, &[("b", "old"), ("d", "old"), ("f", "old")]);
     let mut txn = store.begin().unwrap();
-    txn.put(Table::Ident, b"a".to_vec(), b"new".to_vec());
-    txn.put(Table::Ident, b"b".to_vec(), b"new".to_vec());
-    txn.delete(Table::Ident, b"d".to_vec());
-    txn.put(Table::Ident, b"e".to_vec(), b"new".to_vec());
-    txn.put(Table::Ident, b"g".to_vec(), b"new".to_vec());
-    txn.delete(Table::Ident, b"g".to_vec());
+    txn.put(Table::Ident, b"a", b"new");
+    txn.put(Table::Ident, b"b", b"new");
+    txn.delete(Table::Ident, b"d");
+    txn.put(Table::Ident, b"e", b"new");
+    txn.put(Table::Ident, b"g", b"new");
+    txn.delete(Table::Ident, b"g");
     assert_eq!(txn.get(Table::Ident, b"d").unwrap(), None);
-    assert_eq!(txn.get(Table::Ident, b"e").unwrap().unwrap(), b"new");
+    assert_eq!(txn.get(Table::Ident, b"e").unwrap().unwrap(), Bytes::from(b"new"));
     let all = KeyRange::prefix(b"");
     let expected = ["a=new", "b=new", "e=new", "f=old"];
     assert_eq!(scan(txn.as_ref(), &all, Direction::Forward), expected);
@@ -78,14 +78,11 @@ fn read_your_writes(store: &dyn Store) {
 fn order(store: &dyn Store) {
     put(store, &[("a", "1"), ("b", "2"), ("ba", "3"), ("c", "4"), ("d", "5")]);
     let snapshot = store.snapshot().unwrap();
-    let range = KeyRange::between(b"b".to_vec(), b"d".to_vec());
+    let range = KeyRange::between(b"b", b"d");
     assert_eq!(scan(snapshot.as_ref(), &range, Direction::Forward), ["b=2", "ba=3", "c=4"]);
     assert_eq!(scan(snapshot.as_ref(), &range, Direction::Reverse), ["c=4", "ba=3", "b=2"]);
     assert_eq!(scan(snapshot.as_ref(), &KeyRange::prefix(b"b"), Direction::Forward), ["b=2", "ba=3"]);
-    assert_eq!(
-        scan(snapshot.as_ref(), &KeyRange::between(b"d".to_vec(), b"b".to_vec()), Direction::Forward),
-        [""; 0]
-    );
+    assert_eq!(scan(snapshot.as_ref(), &KeyRange::between(b"d", b"b".to_vec()), Direction::Forward), [""; 0]);
     let mut seen = 0;
     snapshot
         .scan(Table::Ident, &KeyRange::prefix(b""), Direction::Forward, &mut |_, _| {
@@ -103,7 +100,7 @@ fn fence(store: &dyn Store) {
     assert_eq!(new.epoch, old.epoch + 1);
     let to = Progress { position: Position(10), engine_time: Timestamp(99), epoch: new.epoch };
     let mut txn = store.begin().unwrap();
-    txn.put(Table::Ident, b"stale".to_vec(), b"1".to_vec());
+    txn.put(Table::Ident, b"stale", b"1");
     txn.advance(3, old, Progress { epoch: old.epoch, ..to });
     assert!(matches!(txn.commit(), Err(Error::Fenced { partition: 3, .. })));
     assert_eq!(store.snapshot().unwrap().get(Table::Ident, b"stale").unwrap(), None);
@@ -122,7 +119,7 @@ fn snapshot(store: &dyn Store) {
     put(store, &[("a", "1")]);
     let before = store.snapshot().unwrap();
     put(store, &[("a", "2"), ("b", "1")]);
-    assert_eq!(before.get(Table::Ident, b"a").unwrap().unwrap(), b"1");
+    assert_eq!(before.get(Table::Ident, b"a").unwrap().unwrap(), Bytes::from(b"1"));
     assert_eq!(scan(before.as_ref(), &KeyRange::prefix(b""), Direction::Forward), ["a=1"]);
     assert_eq!(
         scan(store.snapshot().unwrap().as_ref(), &KeyRange::prefix(b""), Direction::Forward),
@@ -134,7 +131,7 @@ fn snapshot(store: &dyn Store) {
 fn get_many(store: &dyn Store) {
     put(store, &[("a", "1"), ("c", "3")]);
     let txn = store.begin().unwrap();
-    let keys = [b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+    let keys = [Bytes::from(b"a"), Bytes::from(b"b"), Bytes::from(b"c")];
     let found = txn.get_many(Table::Ident, &keys).unwrap();
-    assert_eq!(found, [Some(b"1".to_vec()), None, Some(b"3".to_vec())]);
+    assert_eq!(found, [Some(Bytes::from(b"1")), None, Some(Bytes::from(b"3"))]);
 }

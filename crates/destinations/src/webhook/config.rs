@@ -2,6 +2,7 @@
 
 use super::sign::Key;
 use hyper::Uri;
+use hyper::header::{HeaderName, HeaderValue};
 use onefold_connector::{ConfigError, Secret};
 use onefold_types::suggest;
 use serde::Deserialize;
@@ -70,6 +71,11 @@ impl Config {
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err(ConfigError::new("url", "expected an http or https address"));
         }
+        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            let detail =
+                "has a user in it, which would not be sent; put it into `config.headers.authorization`";
+            return Err(ConfigError::new("url", detail));
+        }
         let secrets = match raw.secret {
             Some(OneOrMany::One(secret)) => vec![secret],
             Some(OneOrMany::Many(secrets)) if !secrets.is_empty() => secrets,
@@ -91,6 +97,9 @@ impl Config {
         if !(100..=120_000).contains(&timeout) {
             return Err(ConfigError::new("timeout_ms", "expected 100 to 120000"));
         }
+        for (name, value) in &raw.headers {
+            check_header(name, value)?;
+        }
         Ok(Self {
             url,
             keys,
@@ -100,6 +109,35 @@ impl Config {
             allow_private: raw.allow_private,
         })
     }
+}
+
+/// Headers that are not the operator's: they frame the request, or say what it is and by whom it is signed.
+const OURS: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+];
+
+fn check_header(name: &str, value: &Secret) -> Result<(), ConfigError> {
+    let key = format!("headers.{name}");
+    let known = name.parse::<HeaderName>();
+    let known = known.map_err(|_| ConfigError::new(&key, "expected the name of an HTTP header"))?;
+    if OURS.contains(&known.as_str()) {
+        return Err(ConfigError::new(key, "is set by Onefold; expected another header"));
+    }
+    // Never the value: it may be a secret.
+    HeaderValue::from_str(value.expose())
+        .map(|_| ())
+        .map_err(|_| ConfigError::new(key, "expected a value of visible ASCII characters"))
 }
 
 #[cfg(test)]
@@ -114,6 +152,20 @@ mod tests {
         assert_eq!(error(json!({ "ulr": "x" })), "config.ulr: unknown key; did you mean `url`?");
         assert!(error(json!({ "url": "ftp://x", "secret": secret })).contains("http or https"));
         assert!(!error(json!({ "url": "http://x", "secret": "whsec_shhh" })).contains("shhh"));
+        assert!(
+            error(json!({ "url": "http://me:hush@x/", "secret": secret }))
+                .starts_with("config.url: has a user")
+        );
+        for name in ["Webhook-Id", "content-length", "Host", "a b", ""] {
+            let config = json!({ "url": "http://x", "secret": secret, "headers": { name: "hush" } });
+            let text = error(config);
+            assert!(
+                text.starts_with(&format!("config.headers.{name}: ")) && !text.contains("hush"),
+                "{text}"
+            );
+        }
+        let smuggled = json!({ "url": "http://x", "secret": secret, "headers": { "x": "hush\r\nhost: y" } });
+        assert!(!error(smuggled).contains("hush"));
         let config =
             Config::read(&json!({ "url": "http://x/y", "secret": secret, "headers": { "x": "hidden" } }))
                 .unwrap();

@@ -9,8 +9,8 @@ pub use sign::{Key, signature};
 use hyper::Method;
 use onefold_connector::{
     Answer, Client, ClientError, ConfigError, Connector, Outcome, Outcomes, Rendered, Reply, Request,
+    retry_after,
 };
-use std::time::Duration;
 
 /// Characters of an answer that are kept.
 const ANSWER_CHARS: usize = 2_000;
@@ -35,17 +35,22 @@ impl Webhook {
     async fn post(&self, id: &str, body: Vec<u8>, now: i64) -> Outcome {
         let mut headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
-            ("user-agent".to_owned(), concat!("onefold/", env!("CARGO_PKG_VERSION")).to_owned()),
             ("webhook-id".to_owned(), id.to_owned()),
             ("webhook-timestamp".to_owned(), now.to_string()),
             ("webhook-signature".to_owned(), signature(&self.config.keys, id, now, &body)),
         ];
+        if !self.config.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+            let agent = concat!("onefold/", env!("CARGO_PKG_VERSION"));
+            headers.push(("user-agent".to_owned(), agent.to_owned()));
+        }
         headers.extend(
             self.config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())),
         );
         let request = Request { method: Method::POST, uri: self.config.url.clone(), headers, body };
-        match self.client.send(request).await {
-            Ok(reply) => judge(&reply),
+        // Whoever answered with a status has read the request: what becomes of the rest of the answer is no reason
+        // to send it again.
+        match self.client.send_for_status(request).await {
+            Ok(reply) => judge(&reply, now),
             Err(error) => {
                 let answer = Answer { status: 0, text: error.to_string() };
                 match error {
@@ -60,7 +65,7 @@ impl Webhook {
 }
 
 /// What a status means: 2xx has it; 408, 425, 429 and 5xx may have it later; the rest never will.
-fn judge(reply: &Reply) -> Outcome {
+fn judge(reply: &Reply, now: i64) -> Outcome {
     let text: String = String::from_utf8_lossy(&reply.body).chars().take(ANSWER_CHARS).collect();
     let answer = Answer { status: reply.status, text };
     match reply.status {
@@ -72,16 +77,9 @@ fn judge(reply: &Reply) -> Outcome {
             );
             Outcome::Refused(Answer { text, ..answer })
         }
-        408 | 425 | 429 | 500.. => {
-            Outcome::Retry { after: reply.header("retry-after").and_then(retry_after), answer }
-        }
+        408 | 425 | 429 | 500.. => Outcome::Retry { after: retry_after(reply, now), answer },
         _ => Outcome::Refused(answer),
     }
-}
-
-/// `Retry-After` (RFC 9110, 10.2.3) as seconds; a date is left to the caller's own back-off.
-fn retry_after(value: &str) -> Option<Duration> {
-    value.trim().parse().ok().map(Duration::from_secs)
 }
 
 impl Connector for Webhook {
@@ -114,4 +112,41 @@ fn batch_id(items: &[Rendered]) -> String {
     }
     let digest: String = hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("ofb_{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use onefold_connector::{Outcome, Reply};
+    use std::time::Duration;
+
+    #[test]
+    fn a_status_decides() {
+        let judged = |status: u16| {
+            let headers = vec![("retry-after".to_owned(), "7".to_owned())];
+            match judge(&Reply { status, headers, body: Vec::new() }, 0) {
+                Outcome::Delivered(_) => "delivered",
+                Outcome::Retry { after, .. } if after == Some(Duration::from_secs(7)) => "retry",
+                Outcome::Retry { .. } => "retry at will",
+                Outcome::Refused(_) => "refused",
+            }
+        };
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(judged(status), "delivered", "{status}");
+        }
+        for status in [408, 425, 429, 500, 502, 503, 504, 599, 999] {
+            assert_eq!(judged(status), "retry", "{status}");
+        }
+        for status in [101, 300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 422, 499] {
+            assert_eq!(judged(status), "refused", "{status}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_names_where_it_would_lead() {
+        let headers = vec![("location".to_owned(), "http://169.254.169.254/".to_owned())];
+        let outcome = judge(&Reply { status: 302, headers, body: Vec::new() }, 0);
+        let Outcome::Refused(answer) = outcome else { panic!("{outcome:?}") };
+        assert!(answer.text.contains("http://169.254.169.254/") && answer.status == 302);
+    }
 }

@@ -161,7 +161,7 @@ impl Batch<'_> {
         let mut unknown = Vec::new();
         self.txn.scan(Table::Node, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| {
             if !nodes.contains_key(key) {
-                unknown.push((key.to_vec(), rows::decode::<Node>("node", value)));
+                unknown.push((Bytes::from(key), rows::decode::<Node>("node", value)));
             }
             true
         })?;
@@ -192,7 +192,7 @@ impl Batch<'_> {
             };
             mapped.insert(evidence.set, set);
             evidence_rows.insert(key, rows::encode(&Evidence { set, ..evidence.clone() })?);
-            members.extend(nodes.iter().map(|node| (rows::member_key(*node, &nodes), Bytes::new())));
+            members.extend(nodes.iter().map(|node| (rows::member_key(*node, &nodes), Bytes::default())));
         }
         self.replace(Table::Evidence, evidence_rows)?;
         self.replace(Table::Member, members)?;
@@ -204,7 +204,7 @@ impl Batch<'_> {
         let mut gone = Vec::new();
         self.txn.scan(table, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| {
             match wanted.get(key) {
-                Some(row) if row == value => drop(wanted.remove(key)),
+                Some(row) if **row == *value => drop(wanted.remove(key)),
                 Some(_) => {}
                 None => gone.push(key.to_vec()),
             }

@@ -1,0 +1,108 @@
+//! One request: its items' bodies, the request itself, an outcome for each item whatever happens.
+
+use crate::journal::{Journal, Known};
+use crate::lanes::Item;
+use crate::render::{Names, iso, render};
+use onefold_connector::{Answer, Connector, Outcome, Rendered};
+use onefold_log::{Error as LogError, SharedLog, record};
+use onefold_types::effect::{Change, Effect};
+use onefold_types::{DestinationId, EventRef, Timestamp};
+use std::sync::Arc;
+
+/// Items and what became of each.
+pub(crate) type Sent = (Vec<Item>, Vec<Outcome>);
+
+/// What sending needs.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    pub(crate) id: DestinationId,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) journal: Journal,
+    pub(crate) log: SharedLog,
+    pub(crate) names: Arc<Names>,
+    /// Seconds since 1970.
+    pub(crate) at: i64,
+}
+
+impl Sender {
+    /// Sends `items` in one request. Those that have no body to send have their outcome without.
+    pub(crate) async fn send(self, mut items: Vec<Item>) -> Sent {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(items.len());
+        for item in &mut items {
+            let body = match item.body.take() {
+                Some(body) => Ok(body),
+                None => self.body(&item.effect, item.frozen).await,
+            };
+            outcomes.push(body.map(|body| item.body = Some(body)).err());
+        }
+        let with_body = items.iter().filter_map(|item| Some((item.effect.id_text(), item.body.clone()?)));
+        let rendered: Vec<Rendered> = with_body.map(|(id, body)| Rendered { id, body }).collect();
+        if !rendered.is_empty() {
+            let mut sent = deliver(self.connector, rendered, self.at).await.into_iter();
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+                *outcome = sent.next();
+            }
+        }
+        // A connector that answers too few has said nothing of the rest.
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| later("no outcome")));
+        (items, outcomes.collect())
+    }
+
+    /// The body of an effect's message: as it was sent before, or rendered.
+    pub(crate) async fn body(&self, effect: &Effect, frozen: bool) -> Result<Vec<u8>, Outcome> {
+        if frozen {
+            let (journal, id, effect) = (self.journal.clone(), self.id, effect.id);
+            let known = tokio::task::spawn_blocking(move || journal.look_up(id, &[effect])).await;
+            match known.map_err(|error| later(&error)).and_then(|known| known.map_err(|e| later(&e)))?.pop() {
+                Some(Known::Tried(tried)) if !tried.body.is_empty() => return Ok(tried.body),
+                _ => {}
+            }
+        }
+        let event = match effect.change {
+            Change::Event { at } => {
+                let log = self.log.clone();
+                let read = tokio::task::spawn_blocking(move || message(&log, at)).await;
+                Some(read.unwrap_or_else(|error| Err(later(&error)))?)
+            }
+            _ => None,
+        };
+        let mut message = render(effect, &self.names, event.as_ref().map(|event| event.body.as_slice()));
+        if let Some(event) = event {
+            message["type"] = event.kind.into();
+            message["timestamp"] = iso(event.ts).into();
+        }
+        Ok(message.to_string().into_bytes())
+    }
+}
+
+struct Event {
+    body: Vec<u8>,
+    ts: Timestamp,
+    kind: &'static str,
+}
+
+/// The message at `at`; without it there is nothing to forward.
+fn message(log: &SharedLog, at: EventRef) -> Result<Event, Outcome> {
+    let gone = || {
+        let text = "the event is not in the log any more: it was deleted, or retention took it before it could be sent";
+        Outcome::Refused(Answer { status: 0, text: text.to_owned() })
+    };
+    let entry = log.get(at.position).map_err(|error| match error {
+        LogError::NotFound { .. } => gone(),
+        other => later(&other),
+    })?;
+    let view = record::message_at(&entry.payload, at.index).map_err(|error| later(&error))?;
+    let view = view.ok_or_else(gone)?;
+    Ok(Event { body: view.body.to_vec(), ts: view.event_time(entry.rt), kind: view.message_type.as_str() })
+}
+
+/// Sends in a task of its own: a connector that panics has failed, and takes nothing with it.
+pub(crate) async fn deliver(connector: Arc<dyn Connector>, rendered: Vec<Rendered>, at: i64) -> Vec<Outcome> {
+    let count = rendered.len();
+    let sent = tokio::spawn(async move { connector.deliver(&rendered, at).await }).await;
+    sent.unwrap_or_else(|error| vec![later(&error); count])
+}
+
+fn later(error: &(impl ToString + ?Sized)) -> Outcome {
+    Outcome::Retry { after: None, answer: Answer { status: 0, text: error.to_string() } }
+}
