@@ -13,6 +13,7 @@ use crate::write_behind::{Waiting, WriteBehind};
 use crate::{Bytes, Direction, Error, KeyRange, Progress, Read, Store, Table, Txn};
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
+    PinningPolicy,
 };
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::path::{Path, PathBuf};
@@ -185,6 +186,10 @@ fn table_options(table: Table, options: &FjallOptions) -> KeyspaceCreateOptions 
         // Most look-ups of a message id or a set find nothing: every level needs its filter.
         .expect_point_read_hits(false)
         .filter_policy(FilterPolicy::all(bloom))
+        // The filter and the index of a file in the upper levels are one block each, of up to megabytes. Unpinned, a state
+        // larger than the cache reads them again for nearly every look-up. From level 3 on they are cut into small blocks.
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
         .data_block_size_policy(BlockSizePolicy::all(4_096))
         .data_block_compression_policy(CompressionPolicy::all(compression))
 }

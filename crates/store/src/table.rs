@@ -28,6 +28,8 @@ tables! {
     Seen = "seen",
     /// Identifier → node.
     Ident = "ident",
+    /// (lower-case form, user id with a capital) → nothing: ids that may differ only in case.
+    Spelling = "spelling",
     /// Node → its record.
     Node = "node",
     /// Evidence: a set of nodes seen together → its record.
