@@ -32,6 +32,11 @@ pub(crate) fn routes() -> Described {
             decide,
         )
         .get("/api/transitions", operation("Merges, splits and moves").query::<Page>(), transitions)
+        .get(
+            "/api/near-duplicates",
+            operation("User ids that differ in nothing but case").query::<Forms>(),
+            near_duplicates,
+        )
         .get("/api/quarantine", operation("What was refused, and why").query::<Page>(), quarantine)
         .post(
             "/api/quarantine/{number}/send",
@@ -203,6 +208,26 @@ async fn transitions(State(admin): State<Admin>, Query(page): Query<Page>) -> An
             (number, json!({ "number": number, "at": iso(kept.at), "transition": kept.transition, "cause": kept.cause }))
         });
         Ok(paged(items.collect(), page.limit()))
+    })
+    .await
+    .map(Json)
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Forms {
+    /// Where the last page ended.
+    cursor: Option<String>,
+    /// At most so many; 50 if it is not given, 1,000 at most.
+    limit: Option<usize>,
+}
+
+async fn near_duplicates(State(admin): State<Admin>, Query(forms): Query<Forms>) -> Answer {
+    blocking(move || {
+        let limit = forms.limit.unwrap_or(50).clamp(1, 1_000);
+        let found = admin.0.reader.with(|query| query.near_duplicates(forms.cursor.as_deref(), limit))?;
+        let next = found.last().filter(|_| found.len() >= limit).map(|(form, _)| form.clone());
+        let data: Vec<Value> = found.into_iter().map(|(_, ids)| json!({ "ids": ids })).collect();
+        Ok(json!({ "data": data, "cursor": next }))
     })
     .await
     .map(Json)

@@ -134,6 +134,7 @@ fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
         Happening::Exited { audience, profile, effective } => {
             ("exited", json!({ "audience": key(*audience), "profile": profile, "effective": effective.0 }))
         }
+        Happening::NearDuplicate { id, others } => ("near_duplicate", json!({ "id": id, "others": others })),
         Happening::Quarantined { code } => ("quarantined", json!({ "code": code })),
     }
 }

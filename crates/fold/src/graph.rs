@@ -113,6 +113,7 @@ impl Graph for Batch<'_> {
         }
         let key = (record.id.id_type.clone(), record.id.value.clone());
         if self.memory.idents.get(self.txn.as_ref(), &key)?.is_none_or(|known| known.0 != node) {
+            self.compare_spelling(&record.id)?;
             self.memory.idents.put(key, Ident(node));
         }
         self.memory.nodes.put_shared(node, record);

@@ -30,6 +30,7 @@ pub mod report;
 pub mod rows;
 pub mod rules_change;
 mod settle;
+mod spelling;
 mod timers;
 mod touch;
 mod traits;

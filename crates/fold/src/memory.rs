@@ -151,6 +151,8 @@ pub(crate) struct Memory {
     /// Timers before this instant are in `timers`.
     pub(crate) horizon: Timestamp,
     pub(crate) compiled: Arc<Compiled>,
+    /// Whether a user id with a capital was ever seen.
+    pub(crate) capitals: bool,
     pub(crate) backfill: Option<Backfill>,
     /// The graph under other rules, if a preview made one.
     pub(crate) prepared: Prepared,
@@ -241,6 +243,7 @@ impl Memory {
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled: Arc::new(compiled),
+            capitals: crate::spelling::has_any(store)?,
             backfill,
             prepared: Prepared::default(),
         })
@@ -262,6 +265,7 @@ impl Memory {
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled,
+            capitals: false,
             backfill: None,
             prepared: Prepared::default(),
         }

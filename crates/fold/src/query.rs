@@ -117,6 +117,18 @@ impl Query<'_, '_> {
         &self.compiled
     }
 
+    /// Forms after `after` under which several user ids are somebody's that differ in nothing but case, each with its ids.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn near_duplicates(
+        &mut self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<Identifier>)>, Error> {
+        self.batch.near_duplicates(after, limit)
+    }
+
     /// The cluster that holds an identifier, given as typed; `profile_id` and `customer_key` are types too.
     ///
     /// # Errors

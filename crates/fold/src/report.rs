@@ -1,6 +1,6 @@
 //! What a batch did, for metrics and the live stream; nothing depends on it.
 
-use onefold_types::{AudienceId, ProfileHandle, Timestamp};
+use onefold_types::{AudienceId, Identifier, ProfileHandle, Timestamp};
 
 /// What happened to someone, as a person would watch it.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,13 @@ pub enum Happening {
         profile: ProfileHandle,
         /// When it became true.
         effective: Timestamp,
+    },
+    /// A new identifier differs from others in nothing but case.
+    NearDuplicate {
+        /// The new one.
+        id: Identifier,
+        /// The values that were known.
+        others: Vec<String>,
     },
     /// A message or item was quarantined.
     Quarantined {

@@ -107,6 +107,7 @@ impl Batch<'_> {
         let next = numbers.profiles.values().map(|handle| handle.0 + 1).max();
         self.memory.counters.next_profile = self.memory.counters.next_profile.max(next.unwrap_or_default());
         for (node, id) in &numbers.new_nodes {
+            self.compare_spelling(id)?;
             let key = rows::ident_key(&id.id_type, &id.value);
             self.txn.put(Table::Ident, key, rows::encode(&Ident(*node))?);
         }

@@ -1,0 +1,123 @@
+//! User ids that differ in nothing but case: two people to Onefold, and often one whose clients spell the id in two ways.
+//!
+//! A user id is case-sensitive (identity.md 1.1), so nothing is joined here; it is only said, once on the live stream and
+//! for as long as both are somebody's in a list (identity.md, case 36). The ids of other systems are left out: in some of
+//! them, such as the short ids of Salesforce, case alone tells two records apart by design.
+//!
+//! A row per user id with a capital is all that is kept: of two ids that differ in case at least one has one.
+
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::report::Happening;
+use onefold_identity::graph::Graph;
+use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
+use onefold_types::Identifier;
+
+const USER_ID: &str = "user_id";
+
+/// `length of the lower-case form · that form`: what the rows of one form begin with.
+fn form_key(form: &str) -> Bytes {
+    // An identifier is at most as long as a message.
+    let length = u32::try_from(form.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&length, form.as_bytes()].concat().into()
+}
+
+/// A row's lower-case form and the id as it was sent.
+fn spelling_from(key: &[u8]) -> Result<(String, String), Error> {
+    let parts = (|| {
+        let (length, rest) = key.split_first_chunk::<4>()?;
+        let (form, value) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        Some((text(form)?, text(value)?))
+    })();
+    parts.ok_or(Error::Decode { what: "spelling", source: None })
+}
+
+/// The rows in `range`, at most `limit`.
+fn spellings(store: &dyn Read, range: &KeyRange, limit: usize) -> Result<Vec<(String, String)>, Error> {
+    let mut found = Vec::new();
+    store.scan(Table::Spelling, range, Direction::Forward, &mut |key, _| {
+        found.push(spelling_from(key));
+        found.len() < limit
+    })?;
+    found.into_iter().collect()
+}
+
+/// Whether any row is there; without one a new user id without a capital has nothing to be compared with.
+pub(crate) fn has_any(store: &dyn Read) -> Result<bool, Error> {
+    Ok(!spellings(store, &KeyRange::prefix(&[]), 1)?.is_empty())
+}
+
+impl Batch<'_> {
+    /// `id` is new: is it another spelling of one that is known?
+    pub(crate) fn compare_spelling(&mut self, id: &Identifier) -> Result<(), Error> {
+        if id.id_type != USER_ID {
+            return Ok(());
+        }
+        let form = id.value.to_lowercase();
+        let mut others = Vec::new();
+        if self.memory.capitals {
+            let found = spellings(self.txn.as_ref(), &KeyRange::prefix(&form_key(&form)), usize::MAX)?;
+            others.extend(found.into_iter().map(|(_, value)| value).filter(|value| *value != id.value));
+        }
+        if form != id.value {
+            let plain = Identifier::new(USER_ID, &form);
+            if self.node_of(&plain)?.is_some() {
+                others.push(form.clone());
+            }
+            let key = [&*form_key(&form), id.value.as_bytes()].concat();
+            self.txn.put(Table::Spelling, key, Vec::new());
+            self.memory.capitals = true;
+        }
+        if !others.is_empty() {
+            self.report.note(Happening::NearDuplicate { id: id.clone(), others });
+        }
+        Ok(())
+    }
+
+    /// Lower-case forms after `after` under which several user ids are somebody's, each with its ids; at most `limit`.
+    pub(crate) fn near_duplicates(
+        &mut self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<Identifier>)>, Error> {
+        const ROWS: usize = 1_000;
+        let mut range = KeyRange::prefix(&[]);
+        if let Some(after) = after {
+            range.from = KeyRange::prefix(&form_key(after)).to;
+        }
+        let mut found = Vec::new();
+        loop {
+            let rows = spellings(self.txn.as_ref(), &range, ROWS)?;
+            let Some((last, _)) = rows.last() else { return Ok(found) };
+            range.from = KeyRange::prefix(&form_key(last)).to;
+            let mut forms: Vec<&String> = rows.iter().map(|(form, _)| form).collect();
+            forms.dedup();
+            for form in forms {
+                let known = self.known_spellings(form)?;
+                if known.len() > 1 {
+                    found.push((form.clone(), known));
+                }
+                if found.len() >= limit {
+                    return Ok(found);
+                }
+            }
+            self.memory.relax();
+        }
+    }
+
+    /// The user ids of a lower-case form that are in somebody's profile.
+    fn known_spellings(&mut self, form: &str) -> Result<Vec<Identifier>, Error> {
+        let rows = spellings(self.txn.as_ref(), &KeyRange::prefix(&form_key(form)), usize::MAX)?;
+        let mut known = Vec::new();
+        for value in rows.into_iter().map(|(_, value)| value).chain([form.to_owned()]) {
+            let id = Identifier::new(USER_ID, &value);
+            let Some(node) = self.node_of(&id)? else { continue };
+            let record = self.node(node)?;
+            if record.is_some_and(|node| node.cluster != onefold_identity::graph::NO_CLUSTER) {
+                known.push(id);
+            }
+        }
+        Ok(known)
+    }
+}
