@@ -43,6 +43,7 @@ pub(crate) enum Command {
 
 /// Reads the whole log, makes the graph and every profile anew and compares. Exit code 0 if everything holds, 2 if not.
 #[derive(Debug, clap::Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct Verify {
     /// Where log and state are kept
     #[arg(long, env = "ONEFOLD_DATA", default_value = "./onefold-data")]
@@ -56,6 +57,7 @@ pub(crate) struct Verify {
 }
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
     /// Where log and state are kept
     #[arg(long, env = "ONEFOLD_DATA", default_value = "./onefold-data")]
@@ -192,6 +194,7 @@ pub(crate) struct Server {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = PLAN_EXAMPLES)]
 pub(crate) struct Plan {
     /// Workspace files
     #[arg(required = true)]
@@ -204,6 +207,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = APPLY_EXAMPLES)]
 pub(crate) struct Apply {
     /// Workspace files
     #[arg(required = true)]
@@ -219,6 +223,7 @@ pub(crate) struct Apply {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = CHECK_EXAMPLES)]
 pub(crate) struct Check {
     /// An expression, or a workspace file
     pub(crate) what: String,
@@ -228,6 +233,7 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = PROFILE_EXAMPLES)]
 pub(crate) struct Profile {
     #[command(subcommand)]
     pub(crate) ask: Ask,
@@ -257,6 +263,7 @@ pub(crate) enum Ask {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = DELIVERIES_EXAMPLES)]
 pub(crate) struct Deliveries {
     #[command(subcommand)]
     pub(crate) what: Letters,
@@ -281,12 +288,14 @@ pub(crate) enum Letters {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) server: Server,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = SEND_EXAMPLES)]
 pub(crate) struct Send {
     /// track, identify, page, screen, group or alias
     #[arg(value_name = "TYPE")]
@@ -323,6 +332,7 @@ pub(crate) struct Send {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = TAIL_EXAMPLES)]
 pub(crate) struct Tail {
     /// Only these events: `"Order Completed" where revenue > 100`
     #[arg(long = "where", value_name = "EXPRESSION")]
@@ -338,6 +348,7 @@ pub(crate) struct Tail {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = QUARANTINE_EXAMPLES)]
 pub(crate) struct Quarantine {
     #[command(subcommand)]
     pub(crate) what: Refused,
@@ -372,3 +383,57 @@ pub(crate) enum Refused {
         number: Vec<u64>,
     },
 }
+
+const SERVE_EXAMPLES: &str = r#"Examples:
+  onefold serve --workspace workspace.yaml
+  onefold serve --data /var/lib/onefold --listen 0.0.0.0:8080 --log-format json"#;
+
+const VERIFY_EXAMPLES: &str = r#"Example, with the server stopped:
+  onefold verify --data /var/lib/onefold
+
+Exit code 0 if everything holds, 2 if not, 1 if it cannot be checked."#;
+
+const PLAN_EXAMPLES: &str = r#"Examples:
+  onefold plan workspace.yaml
+  onefold plan --prune sources.yaml audiences.yaml --server https://cdp.example.com"#;
+
+const APPLY_EXAMPLES: &str = r#"Examples:
+  onefold apply workspace.yaml
+  onefold apply --yes --prune workspace.yaml
+
+With --json the changes and the question are shown on stderr; without a terminal --yes is needed."#;
+
+const CHECK_EXAMPLES: &str = r#"Examples:
+  onefold check 'count(page where path = "/pricing" in last 7d) >= 3'
+  onefold check workspace.yaml"#;
+
+const PROFILE_EXAMPLES: &str = r#"Examples:
+  onefold profile get email:ada@example.com
+  onefold profile why anonymous_id:a1 user_id:u1"#;
+
+const DELIVERIES_EXAMPLES: &str = r#"Examples:
+  onefold deliveries list
+  onefold deliveries retry hook 17
+
+With --json `retry` prints a line of JSON for each letter that it tried."#;
+
+const EXPORT_EXAMPLES: &str = r#"Examples:
+  onefold export > workspace.yaml
+  onefold export --json"#;
+
+const SEND_EXAMPLES: &str = r#"Examples:
+  onefold send track --user-id u1 --event 'Order Completed' --properties '{"revenue": 120}'
+  onefold send identify --user-id u1 --traits '{"email": "ada@example.com"}'"#;
+
+const TAIL_EXAMPLES: &str = r#"Examples:
+  onefold tail
+  onefold tail --count 10 --json --where '"Order Completed" where revenue > 100'
+
+With --json each line is a JSON document."#;
+
+const QUARANTINE_EXAMPLES: &str = r#"Examples:
+  onefold quarantine list --bodies
+  onefold quarantine send 0 --body '{"type": "track", "event": "Mended", "userId": "u1"}'
+  onefold quarantine discard 1 2
+
+With --json each item is a line of JSON."#;

@@ -9,22 +9,7 @@ use std::process::ExitCode;
 pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     let path = PathBuf::from(&check.what);
     if path.is_file() {
-        let workspace = workspace_file::read(&[path], &|name| {
-            Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}")))
-        });
-        let workspace = workspace.map_err(|error| Failed::new(error.to_string()))?;
-        let catalogue = onefold_fold::catalogue::next(None, workspace, "check").map_err(|problems| {
-            let text: Vec<String> = problems.iter().map(|p| format!("{}:\n{}", p.place, p.detail)).collect();
-            Failed(text.join("\n\n"))
-        })?;
-        println!(
-            "the workspace is usable: {} audiences, {} computed traits, {} destinations, {} sources",
-            catalogue.audiences.len(),
-            catalogue.traits.len(),
-            catalogue.destinations.len(),
-            catalogue.sources.len()
-        );
-        return Ok(ExitCode::SUCCESS);
+        return file(path, check.json);
     }
     let text = check.what.as_str();
     let failed = |error: onefold_audience::SyntaxError| Failed(error.render(text));
@@ -55,6 +40,32 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     }
     for (_, note) in onefold_audience::unsupported(&expr) {
         println!("note: {note}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn file(path: PathBuf, as_json: bool) -> Result<ExitCode, Failed> {
+    let workspace = workspace_file::read(&[path], &|name| {
+        Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}")))
+    });
+    let workspace = workspace.map_err(|error| Failed::new(error.to_string()))?;
+    let catalogue = onefold_fold::catalogue::next(None, workspace, "check").map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(|p| format!("{}:\n{}", p.place, p.detail)).collect();
+        Failed(text.join("\n\n"))
+    })?;
+    let (audiences, traits) = (catalogue.audiences.len(), catalogue.traits.len());
+    let (destinations, sources) = (catalogue.destinations.len(), catalogue.sources.len());
+    if as_json {
+        let answer = serde_json::json!({
+            "kind": "workspace", "audiences": audiences, "computed_traits": traits,
+            "destinations": destinations, "sources": sources,
+        });
+        println!("{answer}");
+    } else {
+        println!(
+            "the workspace is usable: {audiences} audiences, {traits} computed traits, \
+             {destinations} destinations, {sources} sources"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

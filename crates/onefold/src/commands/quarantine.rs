@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 pub(crate) async fn run(quarantine: Quarantine) -> Result<ExitCode, Failed> {
     let remote = Remote::of(&quarantine.server);
+    let as_json = quarantine.server.json;
     match quarantine.what {
-        Refused::List { from, bodies } => list(&remote, from, bodies, quarantine.server.json).await?,
+        Refused::List { from, bodies } => list(&remote, from, bodies, as_json).await?,
         Refused::Send { number, body } => {
             if body.is_some() && number.len() > 1 {
                 return Err(Failed::new("--body is one item; name one number with it"));
@@ -21,17 +22,26 @@ pub(crate) async fn run(quarantine: Quarantine) -> Result<ExitCode, Failed> {
             for number in number {
                 let path = format!("/api/quarantine/{number}/send");
                 remote.ask(Method::POST, &path, Some(&json!({ "body": body }))).await?;
-                println!("{number}: sent");
+                tell(number, "sent", as_json);
             }
         }
         Refused::Discard { number } => {
             for number in number {
                 remote.ask(Method::POST, &format!("/api/quarantine/{number}/discard"), None).await?;
-                println!("{number}: discarded");
+                tell(number, "discarded", as_json);
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line as soon as an item is done: what was done is known even if the next one fails.
+fn tell(number: u64, outcome: &str, as_json: bool) {
+    if as_json {
+        println!("{}", json!({ "number": number, "outcome": outcome }));
+    } else {
+        println!("{number}: {outcome}");
+    }
 }
 
 async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result<(), Failed> {

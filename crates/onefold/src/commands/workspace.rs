@@ -15,31 +15,35 @@ fn read(files: &[PathBuf]) -> Result<Value, Failed> {
     serde_json::to_value(workspace).map_err(|e| Failed::new(e.to_string()))
 }
 
-fn show(answer: &Value) -> usize {
-    let changes = answer["changes"].as_array().map_or(&[][..], Vec::as_slice);
-    for change in changes {
+fn changes(answer: &Value) -> &[Value] {
+    answer["changes"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What changes, for people: a line each.
+fn shown(answer: &Value) -> String {
+    let mut text = String::new();
+    for change in changes(answer) {
         let sign = match change["action"].as_str() {
             Some("create") => '+',
             Some("remove") => '-',
             _ => '~',
         };
-        println!(
-            "{sign} {} {}",
+        text.push_str(&format!(
+            "{sign} {} {}\n",
             change["kind"].as_str().unwrap_or_default(),
             change["key"].as_str().unwrap_or_default()
-        );
+        ));
     }
-    show_identity(&answer["identity"]);
-    changes.len()
+    text + &shown_identity(&answer["identity"])
 }
 
 /// What other identity rules make of everybody, with some examples.
-fn show_identity(preview: &Value) {
+fn shown_identity(preview: &Value) -> String {
     if preview.is_null() {
-        return;
+        return String::new();
     }
     let count = |name: &str| preview[name].as_u64().unwrap_or_default();
-    println!("  {} profiles become {}", count("profiles_before"), count("profiles_after"));
+    let mut text = format!("  {} profiles become {}\n", count("profiles_before"), count("profiles_after"));
     let names = |list: &Value| -> String {
         let names = list.as_array().into_iter().flatten().map(|id| {
             format!("{}:{}", id["type"].as_str().unwrap_or_default(), id["id"].as_str().unwrap_or_default())
@@ -51,14 +55,14 @@ fn show_identity(preview: &Value) {
         ("become several", count("splits"), &preview["split_examples"]),
     ] {
         if count > 0 {
-            println!("  {count} {what}:");
+            text.push_str(&format!("  {count} {what}:\n"));
         }
         let examples = examples.as_array().map_or(&[][..], Vec::as_slice);
         for example in examples {
-            println!("    {} -> {}", names(&example["from"]), names(&example["into"]));
+            text.push_str(&format!("    {} -> {}\n", names(&example["from"]), names(&example["into"])));
         }
         if count > examples.len() as u64 && !examples.is_empty() {
-            println!("    and {} more", count - examples.len() as u64);
+            text.push_str(&format!("    and {} more\n", count - examples.len() as u64));
         }
     }
     for (name, what) in [
@@ -67,9 +71,10 @@ fn show_identity(preview: &Value) {
         ("gained_identifiers", "identifiers begin to count"),
     ] {
         if count(name) > 0 {
-            println!("  {} {what}", count(name));
+            text.push_str(&format!("  {} {what}\n", count(name)));
         }
     }
+    text
 }
 
 pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
@@ -77,15 +82,14 @@ pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
     let answer = Remote::of(&plan.server)
         .ask(Method::POST, &format!("/api/plan?prune={}", plan.prune), Some(&workspace))
         .await?;
+    let count = changes(&answer).len();
     if plan.server.json {
         println!("{answer}");
-        return Ok(code(answer["changes"].as_array().map_or(0, Vec::len)));
+    } else if count == 0 {
+        println!("{}nothing would change", shown(&answer));
+    } else {
+        println!("{}{count} would change", shown(&answer));
     }
-    let count = show(&answer);
-    println!(
-        "{}",
-        if count == 0 { "nothing would change".to_owned() } else { format!("{count} would change") }
-    );
     Ok(code(count))
 }
 
@@ -99,8 +103,15 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
     if !apply.yes {
         let planned =
             remote.ask(Method::POST, &format!("/api/plan?prune={}", apply.prune), Some(&workspace)).await?;
-        if show(&planned) == 0 {
-            println!("nothing to change");
+        let nothing = changes(&planned).is_empty();
+        match (apply.server.json, nothing) {
+            (true, true) => println!("{planned}"),
+            // Who is asked reads it; stdout is the answer's alone.
+            (true, false) => eprint!("{}", shown(&planned)),
+            (false, true) => println!("{}nothing to change", shown(&planned)),
+            (false, false) => print!("{}", shown(&planned)),
+        }
+        if nothing {
             return Ok(ExitCode::SUCCESS);
         }
         if !confirmed()? {
@@ -112,8 +123,9 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
     if apply.server.json {
         println!("{answer}");
     } else {
-        let count = if apply.yes { show(&answer) } else { answer["changes"].as_array().map_or(0, Vec::len) };
-        println!("applied: {count} changed, version {}", answer["version"]);
+        // Who was asked has seen the changes already.
+        let shown = if apply.yes { shown(&answer) } else { String::new() };
+        println!("{shown}applied: {} changed, version {}", changes(&answer).len(), answer["version"]);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,9 +134,10 @@ fn confirmed() -> Result<bool, Failed> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    print!("apply? [y/N] ");
+    // A question is no output: with --json stdout holds one document.
+    eprint!("apply? [y/N] ");
     let mut line = String::new();
-    let read = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut line));
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut line));
     read.map_err(|e| Failed::new(e.to_string()))?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
