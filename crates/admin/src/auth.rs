@@ -28,6 +28,12 @@ pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
             "the Host header names another machine; call the server by its loopback address",
         )
         .into_response(),
+        Access::Loopback if !is_from_loopback(&request) => Refused::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            "a page of another site asked for this; only pages of this machine may change anything",
+        )
+        .into_response(),
         Access::Loopback => next.run(request).await,
         Access::Token(token) if given(request.headers()).is_some_and(|given| same(&given, token)) => {
             next.run(request).await
@@ -46,7 +52,20 @@ pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
 
 /// Whether `Host` is a loopback name (DNS rebinding: a foreign name that resolves here is not).
 fn names_loopback(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_none_or(is_loopback)
+}
+
+/// Whether a request that changes something comes from no page, or from one of this machine: a browser sends a POST
+/// without a body to anyone, and only then looks whether its page may read the answer.
+fn is_from_loopback(request: &Request) -> bool {
+    let origin = request.headers().get(header::ORIGIN);
+    let Some(origin) = origin.filter(|_| !request.method().is_safe()) else { return true };
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    origin.is_some_and(|(_, host)| is_loopback(host))
+}
+
+/// Whether `host`, with a port or without, is a loopback name.
+fn is_loopback(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
@@ -71,4 +90,40 @@ fn same(given: &str, token: &str) -> bool {
     let (a, b) = (given.as_bytes(), token.as_bytes());
     let differences = a.iter().zip(b).fold(a.len() ^ b.len(), |sum, (x, y)| sum | usize::from(x ^ y));
     differences == 0 && !token.is_empty()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+mod tests {
+    use super::{is_from_loopback, is_loopback};
+    use axum::body::Body;
+    use axum::extract::Request;
+
+    #[test]
+    fn only_pages_of_this_machine_change_anything() {
+        let from = |method: &str, origin: Option<&str>| {
+            let mut request = Request::builder().method(method);
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            is_from_loopback(&request.body(Body::empty()).unwrap())
+        };
+        assert!(from("POST", None) && from("GET", Some("https://evil.example")));
+        assert!(from("POST", Some("http://localhost:3000")) && from("POST", Some("http://[::1]:8080")));
+        for origin in
+            ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1.evil"]
+        {
+            assert!(!from("POST", Some(origin)), "{origin}");
+        }
+    }
+
+    #[test]
+    fn loopback_names_are_known_with_and_without_a_port() {
+        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "127.1.2.3"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["example.com", "localhost.example.com:80", "10.0.0.1", "127.0.0.1.example.com"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 }

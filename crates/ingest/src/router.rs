@@ -32,7 +32,7 @@ pub struct IngestOptions {
     pub limits: Limits,
     /// analytics.js, if it was built in.
     pub client: Option<ClientBundle>,
-    /// Believe `X-Forwarded-For`: only behind a proxy of one's own.
+    /// Believe `X-Forwarded-For`, `-Host` and `-Proto`: only behind a proxy of one's own.
     pub trust_proxy: bool,
 }
 
@@ -233,11 +233,17 @@ impl Ingest {
     fn address(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<String> {
         let forwarded = || {
             let value = headers.get("x-forwarded-for")?.to_str().ok()?;
-            let first = value.split(',').next()?.trim();
-            first.parse::<std::net::IpAddr>().ok()
+            // The proxy has put its own at the end; what stands before it the client may have made up.
+            let last = value.rsplit(',').next()?.trim();
+            last.parse::<std::net::IpAddr>().ok()
         };
         let trusted = self.0.options.trust_proxy.then(forwarded).flatten();
         trusted.or_else(|| peer.map(|peer| peer.ip())).map(|ip| ip.to_string())
+    }
+
+    /// Where the client finds this server.
+    fn origin(&self, headers: &HeaderMap) -> Origin {
+        if self.0.options.trust_proxy { Origin::forwarded(headers) } else { Origin::direct(headers) }
     }
 }
 
@@ -396,7 +402,7 @@ async fn project_settings(
         Err(refusal) => return refusal.into_response(),
     };
     match auth::source(&catalogue, &[Some(&key)]) {
-        Ok(source) => axum::Json(settings::settings(source, &key, &Origin::of(&headers))).into_response(),
+        Ok(source) => axum::Json(settings::settings(source, &key, &ingest.origin(&headers))).into_response(),
         Err(_) => (StatusCode::NOT_FOUND, "no enabled source has this write key\n").into_response(),
     }
 }
@@ -414,7 +420,7 @@ async fn script(State(ingest): State<Ingest>, Path(key): Path<String>, headers: 
         return (StatusCode::NOT_FOUND, "no enabled source has this write key\n").into_response();
     }
     match &ingest.0.options.client {
-        Some(client) => (JAVASCRIPT, client.script(&key, &Origin::of(&headers).url())).into_response(),
+        Some(client) => (JAVASCRIPT, client.script(&key, &ingest.origin(&headers).url())).into_response(),
         None => (StatusCode::NOT_FOUND, NO_CLIENT).into_response(),
     }
 }

@@ -14,16 +14,20 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let text = |name: &str| {
-            headers.get(name).and_then(|v| v.to_str().ok()).map(|v| v.split(',').next().unwrap_or(v).trim())
-        };
-        let protocol = if text("x-forwarded-proto").is_some_and(|p| p.eq_ignore_ascii_case("https")) {
-            "https"
-        } else {
-            "http"
-        };
-        let host = text("x-forwarded-host").or_else(|| text(header::HOST.as_str())).unwrap_or("localhost");
+    /// As the request itself says.
+    pub(crate) fn direct(headers: &HeaderMap) -> Self {
+        Self::at("http", first(headers, header::HOST.as_str()))
+    }
+
+    /// As a trusted proxy says; anybody else could have a shared cache hand out scripts that send to their host.
+    pub(crate) fn forwarded(headers: &HeaderMap) -> Self {
+        let https = first(headers, "x-forwarded-proto").is_some_and(|p| p.eq_ignore_ascii_case("https"));
+        let host = first(headers, "x-forwarded-host").or_else(|| first(headers, header::HOST.as_str()));
+        Self::at(if https { "https" } else { "http" }, host)
+    }
+
+    fn at(protocol: &'static str, host: Option<&str>) -> Self {
+        let host = host.unwrap_or("localhost");
         let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
         let host = if host.len() <= 255 && host.chars().all(is_host) { host } else { "localhost" };
         Self { protocol, host: host.to_owned() }
@@ -32,6 +36,11 @@ impl Origin {
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.protocol, self.host)
     }
+}
+
+fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    value.split(',').next().map(str::trim)
 }
 
 /// The settings of `source`, reached under `write_key` at `origin`.

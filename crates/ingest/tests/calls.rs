@@ -219,19 +219,24 @@ async fn any_page_may_call() {
 
 #[tokio::test]
 async fn settings_point_a_client_at_the_host_it_called() {
-    let api = Api::new();
     let get = |uri: &str| {
         Request::get(uri.to_owned())
             .header(header::HOST, "cdp.example:8443")
+            .header("x-forwarded-host", "cdp.acme.example, other.example")
             .header("x-forwarded-proto", "https")
             .body(Body::empty())
             .unwrap()
     };
-    let answer = api.send(get("/v1/projects/wk_web/settings")).await;
-    let segment = &answer.json()["integrations"]["Segment.io"];
-    assert_eq!(
-        (&segment["apiKey"], &segment["apiHost"], &segment["protocol"]),
-        (&json!("wk_web"), &json!("cdp.example:8443/v1"), &json!("https"))
-    );
-    assert_eq!(api.send(get("/v1/projects/nope/settings")).await.status, StatusCode::NOT_FOUND);
+    // Without a trusted proxy anybody can have sent what looks like one's word.
+    let cases =
+        [(Api::new(), "cdp.example:8443/v1", "http"), (Api::behind_proxy(), "cdp.acme.example/v1", "https")];
+    for (api, host, protocol) in cases {
+        let answer = api.send(get("/v1/projects/wk_web/settings")).await;
+        let segment = &answer.json()["integrations"]["Segment.io"];
+        assert_eq!(
+            (&segment["apiKey"], &segment["apiHost"], &segment["protocol"]),
+            (&json!("wk_web"), &json!(host), &json!(protocol))
+        );
+        assert_eq!(api.send(get("/v1/projects/nope/settings")).await.status, StatusCode::NOT_FOUND);
+    }
 }

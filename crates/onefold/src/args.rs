@@ -71,7 +71,7 @@ pub(crate) struct Serve {
     /// The admin token; made at the first start and shown once if it is not given
     #[arg(long, env = "ONEFOLD_ADMIN_TOKEN", hide_env_values = true)]
     pub(crate) admin_token: Option<String>,
-    /// Believe X-Forwarded-For: only behind a proxy of your own
+    /// Believe X-Forwarded-For, -Host and -Proto: only behind a proxy of your own
     #[arg(long, env = "ONEFOLD_TRUST_PROXY")]
     pub(crate) trust_proxy: bool,
     /// Memory for all caches of the state together, in MiB

@@ -14,7 +14,7 @@ use onefold_types::Catalogue;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -48,7 +48,8 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         bytes: serve.retention.log_max_mib.map(|mib| mib << 20),
         age: serve.retention.log_max_days.map(|days| Duration::from_secs(days * 86_400)),
     };
-    let log = FileLog::open(FileLogOptions { retention, ..FileLogOptions::new(data.join("log")) })
+    let room = Some(room_on_the_disk_of(data.join("log")));
+    let log = FileLog::open(FileLogOptions { retention, room, ..FileLogOptions::new(data.join("log")) })
         .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
     // An eighth to the store's blocks, which the kernel keeps too; the rest to rows: one found there costs a tenth.
@@ -124,9 +125,38 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let router = onefold_ingest::router(ingest).merge(onefold_admin::router(admin.clone()));
     let (stop, mut stopped) = watch::channel(false);
     let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-    let http = tokio::spawn(onefold_ingest::serve(listener, router, ServeOptions::default(), shutdown));
+    let http = tokio::spawn(onefold_ingest::serve(listener, router, serve_options(), shutdown));
     keep_trimming(log, handle.clone(), stop.subscribe());
     Ok(Running { address, admin, new_token, handle, fold, delivery, stop, http, failed: failed_fold })
+}
+
+/// Left free when the log takes a further segment: a state that finds no room cannot go on without a restart, while
+/// the log only answers "later". So the log has to be the first to stop.
+const LEFT_TO_THE_STATE: u64 = 128 << 20;
+
+/// Whether the log in `folder` may take so many bytes more.
+fn room_on_the_disk_of(folder: PathBuf) -> Arc<dyn Fn(u64) -> bool + Send + Sync> {
+    Arc::new(move |bytes| {
+        // A file system that does not say is asked by writing to it.
+        rustix::fs::statvfs(&folder).map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_add(LEFT_TO_THE_STATE)
+        })
+    })
+}
+
+/// Files that log, state and outgoing connections may have open at once.
+const FILES_KEPT: u64 = 512;
+
+/// As many connections as there are file descriptors for: one that took the last would make the log's next segment fail.
+fn serve_options() -> ServeOptions {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let soft = std::mem::replace(&mut limit.current, limit.maximum);
+    let files = if setrlimit(Resource::Nofile, limit).is_ok() { limit.current } else { soft };
+    let options = ServeOptions::default();
+    let Some(files) = files else { return options };
+    let connections = usize::try_from(files.saturating_sub(FILES_KEPT).max(files / 2)).unwrap_or(usize::MAX);
+    ServeOptions { connections: connections.clamp(1, options.connections), ..options }
 }
 
 /// The limits as the tracking API has them. A batch is one record of the log, which bounds it.

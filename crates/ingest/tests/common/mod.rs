@@ -66,11 +66,20 @@ impl Api {
         Self::with(Limits::default(), MemoryLogOptions::default())
     }
 
+    /// Behind a proxy that is believed.
+    pub fn behind_proxy() -> Self {
+        let (limits, log) = (Limits::default(), MemoryLogOptions::default());
+        Self::with_options(IngestOptions { limits, client: None, trust_proxy: true }, log)
+    }
+
     pub fn with(limits: Limits, log: MemoryLogOptions) -> Self {
+        Self::with_options(IngestOptions { limits, client: None, trust_proxy: false }, log)
+    }
+
+    fn with_options(options: IngestOptions, log: MemoryLogOptions) -> Self {
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::new(MemoryLog::new(MemoryLogOptions { clock: clock.clone(), ..log }));
         let catalogue = Arc::new(ArcSwapOption::from_pointee(catalogue()));
-        let options = IngestOptions { limits, client: None, trust_proxy: false };
         let ingest = Ingest::new(log.clone(), clock, catalogue.clone(), options);
         Self { log, router: router(ingest.clone()), ingest, catalogue }
     }

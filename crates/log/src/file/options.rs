@@ -36,6 +36,8 @@ pub struct FileLogOptions {
     pub retention: Retention,
     /// Gives receive times.
     pub clock: Arc<dyn Clock>,
+    /// Says whether the disk has room for a further segment of so many bytes; without it, only the disk itself says so.
+    pub room: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
     /// Makes file operations fail, for tests.
     pub faults: Option<Arc<dyn Faults>>,
 }
@@ -52,6 +54,7 @@ impl FileLogOptions {
             group_bytes_max: 8 << 20,
             retention: Retention::default(),
             clock: Arc::new(SystemClock),
+            room: None,
             faults: None,
         }
     }

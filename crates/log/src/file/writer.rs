@@ -4,7 +4,7 @@
 //! (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). A full disk does not: the write
 //! returned before anything was acknowledged, so the tail is cut back and the log accepts again when there is room.
 
-use super::options::{Operation, Verdict};
+use super::options::{FileLogOptions, Operation, Verdict};
 use super::segment::{self, HEADER, Segment, allow};
 use super::{Command, Queued, Shared, lock};
 use crate::Appended;
@@ -27,6 +27,15 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Reserves the next segment.
     preparing: Option<JoinHandle<Result<File, Error>>>,
+}
+
+/// Reserves the next segment. Zeroing one until the disk refuses would leave nobody else there any room meanwhile, so
+/// where somebody knows of room, they are asked first.
+fn reserve(options: &FileLogOptions) -> Result<File, Error> {
+    if options.room.as_ref().is_some_and(|room| !room(options.segment_bytes)) {
+        return Err(Error::DiskFull);
+    }
+    segment::prepare(&options.directory, options.segment_bytes, options.faults.as_ref())
 }
 
 /// Poisons the log if the writer thread unwinds (a callback panicked), so that no caller waits for ever.
@@ -218,8 +227,7 @@ impl Writer {
 
     fn start_preparing(&mut self) {
         let options = self.shared.options.clone();
-        let prepare =
-            move || segment::prepare(&options.directory, options.segment_bytes, options.faults.as_ref());
+        let prepare = move || reserve(&options);
         // Without a thread the roll reserves it itself.
         self.preparing = std::thread::Builder::new().name("log-prepare".into()).spawn(prepare).ok();
     }
@@ -229,8 +237,7 @@ impl Writer {
             return Ok(file);
         }
         // It failed a while ago, perhaps for want of room: that may have passed.
-        let options = &self.shared.options;
-        segment::prepare(&options.directory, options.segment_bytes, options.faults.as_ref())
+        reserve(&self.shared.options)
     }
 
     fn poison(&self, error: &Error) -> Error {
