@@ -3,8 +3,9 @@
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
+use crate::extract::{Body, Path, Query};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use onefold_connector::Outcome as Sent;
 use onefold_delivery::render::iso;
@@ -133,7 +134,7 @@ struct Asked {
     operator: String,
 }
 
-async fn decide(State(admin): State<Admin>, Json(asked): Json<Asked>) -> Answer {
+async fn decide(State(admin): State<Admin>, Body(asked): Body<Asked>) -> Answer {
     take(&admin, asked).await
 }
 
@@ -326,6 +327,9 @@ fn refused(error: &onefold_delivery::Error) -> Refused {
     match error {
         onefold_delivery::Error::Store(_) => {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", error.to_string())
+        }
+        onefold_delivery::Error::UnderWay { .. } => {
+            Refused::new(StatusCode::CONFLICT, "under_way", error.to_string())
         }
         _ => Refused::not_found(error.to_string()),
     }

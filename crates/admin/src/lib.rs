@@ -10,6 +10,7 @@ mod answer;
 mod auth;
 mod decisions;
 mod describe;
+mod extract;
 mod health;
 mod live;
 mod profiles;
@@ -18,7 +19,10 @@ mod workspace;
 pub use auth::Access;
 pub use live::{Live, LiveObserver};
 
-use axum::routing::get;
+use answer::Refused;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{any, get};
 use axum::{Json, Router, middleware};
 use describe::Described;
 use onefold_delivery::Delivery;
@@ -88,7 +92,19 @@ pub fn router(admin: Admin) -> Router {
     };
     merged(guarded.into())
         .route("/api/openapi.json", describe)
+        .route("/api/{*rest}", any(unknown))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::guard))
         .merge(merged(open.into()))
         .with_state(admin)
+}
+
+async fn unknown(uri: Uri) -> Refused {
+    Refused::not_found(format!("there is no {}; /api/openapi.json has what there is", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refused {
+    let detail = format!("{} does not take {method}; /api/openapi.json has what it takes", uri.path());
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

@@ -3,7 +3,8 @@
 use crate::Admin;
 use crate::answer::Refused;
 use crate::describe::{Described, operation};
-use axum::extract::{Query, State};
+use crate::extract::Query;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use onefold_api::Place;

@@ -3,8 +3,9 @@
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
+use crate::extract::{Path, Query};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use onefold_delivery::render::iso;
@@ -77,7 +78,12 @@ fn user(admin: &Admin, id_type: &str, value: &str, part: &str, wanted: &Wanted) 
         let found = query.find(id_type, value)?;
         let Some(person) = found.map(|handle| query.person(handle)).transpose()?.flatten() else { return Ok(None) };
         Ok(Some(match part {
-            "traits" => Ok(traits(&person, wanted)),
+            "traits" => {
+                let audiences = query.compiled().catalogue.workspace.audiences.iter();
+                let audiences: Vec<&str> =
+                    audiences.filter(|known| known.labels.enabled).map(|known| known.key.as_str()).collect();
+                Ok(traits(&person, &audiences, wanted))
+            }
             "external_ids" => Ok(external_ids(&person, wanted, limit)),
             "metadata" => Ok(metadata(query, &person)?),
             "audiences" => Ok(page(&person.audiences.iter().map(|(key, _)| json!({ "key": key })).collect::<Vec<_>>(), wanted, limit)),
@@ -92,7 +98,7 @@ fn user(admin: &Admin, id_type: &str, value: &str, part: &str, wanted: &Wanted) 
 }
 
 /// Plain traits, computed traits, and audience keys as booleans.
-fn traits(person: &Person, wanted: &Wanted) -> Value {
+fn traits(person: &Person, audiences: &[&str], wanted: &Wanted) -> Value {
     let include: Option<Vec<&str>> =
         wanted.include.as_ref().map(|list| list.split(',').map(str::trim).collect());
     let class = |name: &str| wanted.class.as_ref().is_none_or(|class| class == name);
@@ -111,8 +117,9 @@ fn traits(person: &Person, wanted: &Wanted) -> Value {
         );
     }
     if class("audience") {
+        let is_in = |key: &str| person.audiences.iter().any(|(known, _)| known == key);
         all.extend(
-            person.audiences.iter().map(|(key, _)| (key.clone(), derived(json!(true), wanted.verbose))),
+            audiences.iter().map(|key| ((*key).to_owned(), derived(json!(is_in(key)), wanted.verbose))),
         );
     }
     all.retain(|(key, _)| include.as_ref().is_none_or(|include| include.contains(&key.as_str())));
@@ -267,20 +274,25 @@ struct Visitor {
 /// What a page may know about its own visitor.
 async fn personalize(
     State(admin): State<Admin>,
-    Query(visitor): Query<Visitor>,
+    visitor: Result<Query<Visitor>, Refused>,
     headers: HeaderMap,
 ) -> Response {
+    let visitor = match visitor {
+        Ok(Query(visitor)) => visitor,
+        Err(refused) => return readable([], refused),
+    };
+    if !(admin.0.accepting)() {
+        let refused =
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "no workspace is loaded yet");
+        return readable([(header::RETRY_AFTER, "1")], refused);
+    }
     let compiled = admin.0.reader.handle().catalogue();
     let sources = compiled.catalogue.workspace.sources.iter();
     let Some(source) =
         sources.filter(|s| s.labels.enabled).find(|s| s.write_key.contains(&visitor.write_key)).cloned()
     else {
-        return Refused::new(
-            StatusCode::UNAUTHORIZED,
-            "unknown_write_key",
-            "no enabled source has this write key",
-        )
-        .into_response();
+        let detail = "no enabled source has this write key";
+        return readable([], Refused::new(StatusCode::UNAUTHORIZED, "unknown_write_key", detail));
     };
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
     let allowed = origin.filter(|origin| source.origins.iter().any(|known| known == "*" || known == origin));
@@ -315,9 +327,16 @@ async fn personalize(
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => refused.into_response(),
     };
+    // It is of one visitor and this instant, and another page may not read it.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
         response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+/// A refusal that every page may read: it says nothing of the visitor.
+fn readable<const N: usize>(headers: [(header::HeaderName, &'static str); N], refused: Refused) -> Response {
+    (headers, [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")], refused).into_response()
 }

@@ -3,8 +3,9 @@
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
+use crate::extract::{Body, Query};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use onefold_api::Place;
 use onefold_fold::catalogue::{Problem, next};
@@ -244,7 +245,7 @@ fn unusable(problems: Vec<Place>) -> Refused {
 async fn plan(
     State(admin): State<Admin>,
     Query(how): Query<How>,
-    Json(workspace): Json<Workspace>,
+    Body(workspace): Body<Workspace>,
 ) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let (differences, catalogue) = prepare(&compiled.catalogue, workspace, how.prune)?;
@@ -255,7 +256,7 @@ async fn plan(
 async fn apply(
     State(admin): State<Admin>,
     Query(how): Query<How>,
-    Json(workspace): Json<Workspace>,
+    Body(workspace): Body<Workspace>,
 ) -> Answer {
     let applied = admin.apply(workspace, how.prune).await?;
     Ok(Json(json!({ "changes": applied.changes, "identity": applied.identity, "version": applied.version })))
@@ -333,7 +334,7 @@ struct Expression {
 }
 
 /// Parses an expression and says what it is, or where it is wrong.
-async fn check(Json(given): Json<Expression>) -> Answer {
+async fn check(Body(given): Body<Expression>) -> Answer {
     let text = given.expression;
     let wrong = |error: onefold_audience::SyntaxError| {
         let place = Place { place: "expression".to_owned(), detail: error.render(&text) };

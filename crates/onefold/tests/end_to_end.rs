@@ -251,6 +251,40 @@ fn a_wrong_link_is_explained_cut_and_taken_back() {
 }
 
 #[test]
+fn what_the_management_api_refuses_is_a_problem_with_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    for (method, path, body, status, code) in [
+        ("GET", "/api/nothing", "", 404, "not_found"),
+        ("DELETE", "/api/decisions", "", 405, "method_not_allowed"),
+        ("GET", "/api/decisions?limit=many", "", 400, "invalid_request"),
+        ("POST", "/api/decisions", "{", 400, "invalid_request"),
+        ("POST", "/api/quarantine/first/discard", "", 400, "invalid_request"),
+        ("GET", "/v1/personalize?write_key=nobody&anonymous_id=a", "", 401, "unknown_write_key"),
+        ("GET", "/v1/personalize?write_key=wk_web", "", 400, "invalid_request"),
+    ] {
+        let (answered, problem) = server.request(method, path, body).unwrap();
+        assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{method} {path}: {problem}");
+        assert_eq!(problem["status"], status, "{method} {path}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{method} {path}");
+    }
+}
+
+#[test]
+fn audiences_stand_among_the_traits_as_true_and_false() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let does = |event: &str| {
+        let body = json!({ "writeKey": "wk_server", "userId": "u", "event": event });
+        assert_eq!(server.request("POST", "/v1/track", &body.to_string()).unwrap().0, 200);
+        server.drained();
+        server.profile("user_id:u", "traits?class=audience").unwrap()["traits"].clone()
+    };
+    assert_eq!(does("Product Viewed"), json!({ "buyers": false }));
+    assert_eq!(does("Order Completed"), json!({ "buyers": true }));
+}
+
+#[test]
 fn plan_and_apply_take_effect_at_once_history_included() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());

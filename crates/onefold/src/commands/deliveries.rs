@@ -18,8 +18,12 @@ pub(crate) async fn run(deliveries: Deliveries) -> Result<ExitCode, Failed> {
 
 async fn list(remote: &Remote, wanted: Option<&str>, as_json: bool) -> Result<(), Failed> {
     let status = remote.ask(Method::GET, "/api/destinations", None).await?;
+    let all = status["data"].as_array().map_or(&[][..], Vec::as_slice);
+    if let Some(wanted) = wanted.filter(|wanted| !all.iter().any(|known| known["key"] == **wanted)) {
+        return Err(Failed::new(format!("no enabled destination is called `{wanted}`")));
+    }
     let mut listed = Vec::new();
-    for known in status["data"].as_array().into_iter().flatten() {
+    for known in all {
         let key = known["key"].as_str().unwrap_or_default();
         if wanted.is_some_and(|wanted| wanted != key) {
             continue;
