@@ -27,6 +27,12 @@ pub struct Kept {
     pub cause: Cause,
 }
 
+/// A customer key, and when it was issued.
+type Issued = (Timestamp, String);
+
+/// An identifier for which a customer key can be issued: its node and generation.
+type Nameable = (Identifier, NodeId, u32);
+
 impl Batch<'_> {
     /// Carries out what identity decided.
     pub(crate) fn apply_changes(&mut self, changes: Changes, cause: &Cause) -> Result<(), Error> {
@@ -178,16 +184,32 @@ impl Batch<'_> {
         if profile.customer_key.is_some() {
             return Ok(());
         }
-        let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
-        let mut oldest: Option<(Timestamp, String)> = None;
-        let mut strongest: Option<(Identifier, NodeId, u32)> = None;
+        profile.customer_key = match self.issued_customer_key(handle)? {
+            (Some(issued), _) => Some(issued),
+            (None, Some((id, node, generation))) => Some(self.issue_customer_key(&id, node, generation, at)?),
+            (None, None) => None,
+        };
+        Ok(())
+    }
+
+    /// The oldest customer key that was issued for an identifier of a profile, and the strongest identifier for which one
+    /// could be.
+    pub(crate) fn issued_customer_key(
+        &mut self,
+        handle: ProfileHandle,
+    ) -> Result<(Option<Issued>, Option<Nameable>), Error> {
+        let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else {
+            return Ok((None, None));
+        };
+        let mut oldest: Option<Issued> = None;
+        let mut strongest: Option<Nameable> = None;
         for member in &cluster.members {
             let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? else { continue };
             if self.compiled.rules.rule(&node.id.id_type).scope != onefold_types::workspace::Scope::Person {
                 continue;
             }
             if let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? {
-                let issued: (Timestamp, String) = rows::decode("ckey", &bytes)?;
+                let issued: Issued = rows::decode("ckey", &bytes)?;
                 if oldest.as_ref().is_none_or(|known| issued < *known) {
                     oldest = Some(issued);
                 }
@@ -197,12 +219,7 @@ impl Batch<'_> {
                 strongest = Some((node.id.clone(), member.node, node.generation));
             }
         }
-        profile.customer_key = match (oldest, strongest) {
-            (Some(issued), _) => Some(issued),
-            (None, Some((id, node, generation))) => Some(self.issue_customer_key(&id, node, generation, at)?),
-            (None, None) => None,
-        };
-        Ok(())
+        Ok((oldest, strongest))
     }
 
     fn issue_customer_key(
@@ -211,7 +228,7 @@ impl Batch<'_> {
         node: NodeId,
         generation: u32,
         at: Timestamp,
-    ) -> Result<(Timestamp, String), Error> {
+    ) -> Result<Issued, Error> {
         let uuid = onefold_identity::rules::profile_id(self.setting.secret, id, generation);
         let issued = (at, format!("cus_{}", uuid.replace('-', "")));
         self.txn.put(Table::CustomerKey, node_customer_key(node), rows::encode(&issued)?);

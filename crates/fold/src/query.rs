@@ -190,10 +190,15 @@ impl Query<'_, '_> {
         let computed = catalogue.traits.iter().filter_map(|(key, id)| {
             self.compiled.plan.value_at(&profile.state, *id, now).map(|value| (key.clone(), *id, value))
         });
+        // A merge or a split leaves it to be looked up by the next effect.
+        let customer_key = match &profile.customer_key {
+            Some(issued) => Some(issued.clone()),
+            None => self.batch.issued_customer_key(handle)?.0,
+        };
         Ok(Some(Person {
             handle,
             profile_id: who.profile_id,
-            customer_key: profile.customer_key.as_ref().map(|(_, key)| key.clone()),
+            customer_key: customer_key.map(|(_, key)| key),
             ids: who.ids,
             audiences: audiences.map(|(key, id)| (key.clone(), *id)).collect(),
             computed: computed.collect(),
