@@ -24,7 +24,7 @@ use onefold_types::{Catalogue, MessageType};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the tracking API is made with.
 pub struct IngestOptions {
@@ -67,8 +67,8 @@ impl Ingest {
             catalogue,
             budget,
             options,
-            rates: Rates::default(),
-            kept: Rates::default(),
+            rates: Rates::per(Duration::from_secs(1)),
+            kept: Rates::per(Duration::from_secs(60)),
             metrics: Arc::default(),
         }))
     }
@@ -204,7 +204,7 @@ impl Ingest {
         let per_minute = self.0.options.limits.rejected_per_minute;
         let count = kept.len() as u64;
         let source = kept.first().map(|item| item.source.clone()).unwrap_or_default();
-        let allowed = self.0.kept.take(&source, per_minute.div_ceil(60), kept.len(), Instant::now()).is_ok();
+        let allowed = self.0.kept.take(&source, per_minute, kept.len(), Instant::now()).is_ok();
         if !allowed || self.append(Record::Rejected(kept).encode()).await.is_err() {
             self.0.metrics.rejected_unkept.fetch_add(count, Ordering::Relaxed);
         }

@@ -160,6 +160,18 @@ async fn too_fast_is_429_with_retry_after() {
 }
 
 #[tokio::test]
+async fn what_a_minute_keeps_of_the_refused_may_come_at_once_and_the_rest_is_counted() {
+    let api = Api::with(Limits { rejected_per_minute: 90, ..Limits::default() }, MemoryLogOptions::default());
+    for _ in 0..300 {
+        let answer = api.post("/v1/track", r#"{"userId":"ada"}"#).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    let (kept, counted) = (api.rejected().len(), api.ingest.metrics().snapshot().rejected_unkept);
+    assert!(kept >= 90 && counted > 0, "{kept} kept");
+    assert_eq!(kept as u64 + counted, 300);
+}
+
+#[tokio::test]
 async fn before_the_catalogue_is_loaded_a_client_is_told_to_come_back() {
     let api = Api::new();
     api.catalogue.store(None);
