@@ -1,5 +1,5 @@
-//! Who may call (ADMIN-2): everyone on a loopback address, elsewhere whoever has the admin token, as Bearer or as the
-//! Basic user name.
+//! Who may call (ADMIN-2): on a loopback address without an admin token everyone on this machine, elsewhere whoever has the
+//! token, as Bearer or as the Basic user name.
 
 use crate::Admin;
 use crate::answer::Refused;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 /// Who may call.
 #[derive(Clone)]
 pub enum Access {
-    /// Everyone: the server listens on a loopback address.
+    /// Everyone on this machine: the server listens on a loopback address, and no token was given.
     Loopback,
     /// Whoever has this token.
     Token(String),
@@ -21,20 +21,10 @@ pub enum Access {
 
 pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match &admin.0.access {
-        // A page in a browser must not drive the API of a server on its visitor's own machine.
-        Access::Loopback if !names_loopback(request.headers()) => Refused::new(
-            StatusCode::FORBIDDEN,
-            "foreign_host",
-            "the Host header names another machine; call the server by its loopback address",
-        )
-        .into_response(),
-        Access::Loopback if !is_from_loopback(&request) => Refused::new(
-            StatusCode::FORBIDDEN,
-            "foreign_origin",
-            "a page of another site asked for this; only pages of this machine may change anything",
-        )
-        .into_response(),
-        Access::Loopback => next.run(request).await,
+        Access::Loopback => match is_local(&request) {
+            Ok(()) => next.run(request).await,
+            Err(refused) => refused.into_response(),
+        },
         Access::Token(token) if given(request.headers()).is_some_and(|given| same(&given, token)) => {
             next.run(request).await
         }
@@ -48,6 +38,39 @@ pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
             response
         }
     }
+}
+
+/// Whether a request to a loopback address comes from this machine, as far as it says so itself: a page in a browser must
+/// not drive the API of a server on its visitor's own machine, and a proxy on this machine must not open it to everyone.
+fn is_local(request: &Request) -> Result<(), Refused> {
+    let refuse = |code, detail: &str| Err(Refused::new(StatusCode::FORBIDDEN, code, detail));
+    if let Some(name) = forwarded_by(request.headers()) {
+        let detail = format!(
+            "the header {name} says that a proxy passed this on, so it may come from anywhere; without an admin token a \
+             server on a loopback address answers only this machine itself. Start the server with --admin-token or \
+             ONEFOLD_ADMIN_TOKEN and send the token as `Authorization: Bearer …`, or have the proxy pass on only what \
+             sends events"
+        );
+        return refuse("proxied", &detail);
+    }
+    if !names_loopback(request.headers()) {
+        return refuse(
+            "foreign_host",
+            "the Host header names another machine; call the server by its loopback address",
+        );
+    }
+    if !is_from_loopback(request) {
+        return refuse(
+            "foreign_origin",
+            "a page of another site asked for this; only pages of this machine may change anything",
+        );
+    }
+    Ok(())
+}
+
+/// The header by which a proxy says for whom it asks. One that says nothing cannot be told from a local caller.
+fn forwarded_by(headers: &HeaderMap) -> Option<&'static str> {
+    ["X-Forwarded-For", "Forwarded", "X-Real-IP"].into_iter().find(|name| headers.contains_key(*name))
 }
 
 /// Whether `Host` is a loopback name (DNS rebinding: a foreign name that resolves here is not).
@@ -95,9 +118,27 @@ fn same(given: &str, token: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 mod tests {
-    use super::{is_from_loopback, is_loopback};
+    use super::{is_from_loopback, is_local, is_loopback};
     use axum::body::Body;
     use axum::extract::Request;
+
+    #[test]
+    fn what_a_proxy_passed_on_is_not_local_whatever_host_it_names() {
+        let local = |header: Option<&str>| {
+            let mut request = Request::builder().header("host", "127.0.0.1:8080");
+            if let Some(header) = header {
+                request = request.header(header, "203.0.113.9");
+            }
+            is_local(&request.body(Body::empty()).unwrap()).map_err(|refused| refused.to_string())
+        };
+        assert_eq!(local(None), Ok(()));
+        assert_eq!(local(Some("x-forwarded-proto-of-mine")), Ok(()));
+        for header in ["X-Forwarded-For", "x-forwarded-for", "Forwarded", "X-Real-Ip"] {
+            let refused = local(Some(header)).unwrap_err();
+            assert!(refused.to_lowercase().contains(&header.to_lowercase()), "{refused}");
+            assert!(refused.contains("--admin-token"), "{refused}");
+        }
+    }
 
     #[test]
     fn only_pages_of_this_machine_change_anything() {

@@ -3,7 +3,7 @@
 use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
-use crate::extract::{Body, Path, Query};
+use crate::extract::{Body, OptionalBody, Path, Query};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -119,10 +119,12 @@ fn shown(query: &mut View<'_, '_>, hop: &Hop) -> Result<Value, onefold_fold::Err
     )
 }
 
+/// A decision. `kind` is link, cut, force (with `a` and `b`), block, unblock, delete_profile, issue_customer_key (with
+/// `id`; the last answers with `customer_key`), delete_message (with `message_id`), undo or release (with `number`); an
+/// identifier is `{type, id}`.
 #[derive(Deserialize, JsonSchema)]
 struct Asked {
-    /// `kind` is link, cut, force (with `a` and `b`), block, unblock, delete_profile (with `id`), delete_message (with
-    /// `message_id`), undo or release (with `number`); an identifier is `{type, id}`.
+    // A flattened member's own words are in no schema: the struct says them.
     #[serde(flatten)]
     #[schemars(with = "std::collections::BTreeMap<String, Value>")]
     decision: Decision,
@@ -155,9 +157,14 @@ async fn take(admin: &Admin, asked: Asked) -> Answer {
         blocking(move || reader.with(|query| query.decided(&request_id)).map_err(Refused::from)).await?;
     match decided.map(|decided| decided.outcome) {
         Some(Outcome::Taken { number }) => Ok(Json(json!({ "number": number }))),
+        Some(Outcome::Issued { number, customer_key }) => {
+            Ok(Json(json!({ "number": number, "customer_key": customer_key })))
+        }
         Some(Outcome::Refused { rule, witnesses }) => {
             let witnesses: Vec<String> = witnesses.iter().map(ToString::to_string).collect();
-            let detail = format!("refused, and not recorded: {rule} ({})", witnesses.join(", "));
+            let shown =
+                if witnesses.is_empty() { String::new() } else { format!(" ({})", witnesses.join(", ")) };
+            let detail = format!("refused, and not recorded: {rule}{shown}");
             Err(Refused::new(StatusCode::CONFLICT, "refused", detail))
         }
         None => Err(Refused::new(
@@ -270,9 +277,8 @@ struct Again {
 async fn send_again(
     State(admin): State<Admin>,
     Path(number): Path<u64>,
-    again: Option<Json<Again>>,
+    OptionalBody(again): OptionalBody<Again>,
 ) -> Answer {
-    let again = again.map(|Json(again)| again).unwrap_or_default();
     let reader = admin.0.reader.clone();
     let found = blocking(move || {
         Ok(reader.with(|query| {
@@ -361,7 +367,7 @@ async fn dead_letters(
 async fn retry(State(admin): State<Admin>, Path((key, sequence)): Path<(String, u64)>) -> Answer {
     match admin.0.delivery.retry(&key, sequence).await.map_err(|error| refused(&error))? {
         Sent::Delivered(answer) => Ok(Json(json!({ "delivered": true, "answer": answer }))),
-        Sent::Retry { answer, .. } | Sent::Refused(answer) => {
+        Sent::Retry { answer, .. } | Sent::Refused(answer) | Sent::RefusedTogether(answer) => {
             Ok(Json(json!({ "delivered": false, "answer": answer })))
         }
     }

@@ -113,7 +113,8 @@ impl Described {
                 "title": "Onefold: profiles and management",
                 "version": env!("CARGO_PKG_VERSION"),
                 "description": "Events come in through Segment's tracking API, which Segment documents. Errors are problem \
-                                details (RFC 9457). On a loopback address no token is asked for.",
+                                details (RFC 9457). On a loopback address no token is asked for, unless one is set or a \
+                                proxy passes the request on.",
                 "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             },
             "paths": paths,

@@ -3,7 +3,8 @@
 //! **Never here:** the store, the log, a queue, a retry. A connector says what happened; delivery decides what follows.
 //!
 //! A connector MUST answer one [`Outcome`] per item, in order; MUST send only through [`Client`]; MUST NOT put a
-//! [`Secret`] into an answer, an error or a log; SHOULD send the same bytes for the same item at every attempt.
+//! [`Secret`] into an answer, an error or a log; SHOULD send the same bytes for the same item at every attempt; MUST NOT
+//! send a request that was refused in parts by itself: it answers [`Outcome::RefusedTogether`], and delivery does that.
 
 mod client;
 mod guard;
@@ -52,6 +53,10 @@ pub enum Outcome {
     },
     /// The other side will never take this item.
     Refused(Answer),
+    /// The other side refused the request that the item shared with others, took none of them, and did not say which of
+    /// them it will never take: sent in parts, some may be taken. A refusal of the sender or of the address as a whole is
+    /// [`Outcome::Refused`] for each item, as is the refusal of a request with one item.
+    RefusedTogether(Answer),
 }
 
 /// The outcomes of a batch, in order.

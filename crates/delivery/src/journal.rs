@@ -34,7 +34,7 @@ pub struct DeadLetter {
     pub effect: Effect,
     /// The request's body, as it was sent; empty if there was none to send.
     pub body: Vec<u8>,
-    /// Attempts made.
+    /// Attempts made; batches that were refused with it in them, and sent again in halves, are none.
     pub attempts: u32,
     /// The last answer.
     pub answer: Answer,

@@ -32,7 +32,8 @@ pub struct Item {
     pub body: Option<Vec<u8>>,
     /// The journal has its body.
     pub frozen: bool,
-    /// Those it went with in a request that failed as a whole, by lane: it goes with the same again.
+    /// Those it goes with and no others, by lane: a request that failed as a whole goes as it was, one that was refused
+    /// goes in halves.
     pub batch: Option<Arc<[(ProfileHandle, u64)]>>,
 }
 
@@ -317,7 +318,7 @@ impl Lanes {
     }
 
     /// Takes the next effects that may be tried at `now`, at most `max`, each of another lane; their lanes are under way
-    /// until [`Lanes::done`] or [`Lanes::retry`]. What went together and failed together goes together again.
+    /// until [`Lanes::done`] or [`Lanes::retry`]. What has a [`Item::batch`] goes with that alone, as far as it is there.
     pub fn take(&mut self, now: Duration, max: usize) -> Vec<Item> {
         let mut items = Vec::new();
         let Some(first) = self.next(now) else { return items };
@@ -326,7 +327,7 @@ impl Lanes {
             for (handle, sequence) in batch.iter().filter(|(handle, _)| *handle != first) {
                 let lane = self.lanes.get(handle);
                 let is_there = lane.is_some_and(|lane| {
-                    lane.head == Head::Failed
+                    matches!(lane.head, Head::Offered | Head::Failed)
                         && lane.items.front().is_some_and(|i| i.sequence == *sequence && i.not_before <= now)
                 });
                 if is_there {
@@ -367,7 +368,7 @@ impl Lanes {
         self.release(handle);
     }
 
-    /// The lane's head failed and is tried again: `item` is it, with its attempts counted.
+    /// The lane's head goes again: `item` is it, as it is to go.
     pub fn retry(&mut self, item: Item) {
         let handle = item.effect.profile;
         if let Some(head) = self.lanes.get_mut(&handle).and_then(|lane| lane.items.front_mut()) {

@@ -1,6 +1,7 @@
 //! Delivery: drains the outbox, in order per destination and profile, until each effect is delivered or a dead letter.
 //!
-//! **Never here:** the fold. It writes rows; delivery reads them, sends, notes what was answered, and deletes them.
+//! **Never here:** the fold. It writes rows; delivery reads them, sends, notes what was answered, and deletes them. What a
+//! dead letter's change stands at by now it asks through [`Standing`].
 //!
 //! - **OUT:** an effect is delivered at least once, under its stable id, in order within its lane (destination and
 //!   profile), or stands in the dead letters with the answer that put it there.
@@ -11,6 +12,11 @@
 //! - **DELIVERY-3:** memory is bounded: a destination holds at most [`Options::window`] rows that could go and four times
 //!   that number of lanes that wait, without bodies; a lane holds an eighth of the window.
 //! - **DELIVERY-4:** while an outcome cannot be noted nothing further is sent, and [`Status::trouble`] says why.
+//! - **DELIVERY-5:** one effect that is refused takes none with it that shared its request. What is refused together
+//!   (`RefusedTogether`) goes again at once in two halves, and so on; what is refused alone is a dead letter. One poison
+//!   message among N costs about 2 log2 N requests more, N of them 2 N - 2. Halves are requests like any other: they take
+//!   their place among those in flight, their lanes wait until they are through, and one that fails is tried again by
+//!   itself, after the time that was named for it.
 //!
 //! [`lanes`] is the order, [`backoff`] and [`breaker`] the patience, [`journal`] the memory; `runner` drives them with
 //! real requests: `reading`, `sending`, `noting`.
@@ -25,8 +31,10 @@ pub mod render;
 mod runner;
 mod sending;
 mod service;
+mod standing;
 
 pub use breaker::BreakerState;
 pub use journal::DeadLetter;
 pub use runner::Status;
 pub use service::{Connect, Delivered, Delivery, Error, Options};
+pub use standing::{Standing, Stands};

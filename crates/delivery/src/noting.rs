@@ -20,6 +20,8 @@ pub(crate) struct Noted {
     pub(crate) delivered: Vec<Item>,
     pub(crate) dead: Vec<(Item, Answer)>,
     pub(crate) failed: Vec<(Item, Answer)>,
+    /// Refused with others, and sent again without half of them: not yet an attempt of its own.
+    pub(crate) parted: Vec<(Item, Answer)>,
     /// When the outcomes came.
     pub(crate) at: Timestamp,
 }
@@ -36,9 +38,12 @@ impl Noted {
         for (items, outcomes) in sent {
             let together = together(&items, &outcomes);
             let mut shared = None;
+            let mut refused = Vec::new();
             for (mut item, outcome) in items.into_iter().zip(outcomes) {
-                item.attempts = item.attempts.saturating_add(1);
+                item.attempts =
+                    item.attempts.saturating_add(u32::from(!matches!(outcome, Outcome::RefusedTogether(_))));
                 match outcome {
+                    Outcome::RefusedTogether(answer) => refused.push((item, answer)),
                     Outcome::Delivered(_) => noted.delivered.push(item),
                     Outcome::Refused(answer) => noted.dead.push((item, answer)),
                     Outcome::Retry { answer, .. } if item.deadline.is_some_and(|at| now >= at) => {
@@ -53,6 +58,7 @@ impl Noted {
                     }
                 }
             }
+            noted.parted.extend(halves(refused));
         }
         noted
     }
@@ -105,16 +111,32 @@ impl Noted {
         Wave {
             done: self.through().map(done).collect(),
             dead: self.dead.iter().map(dead).collect(),
-            tried: self.failed.iter().map(tried).collect(),
+            tried: self.failed.iter().chain(&self.parted).map(tried).collect(),
         }
     }
 }
 
-/// Those that were in one request which failed as a whole: they go together again, so that the request is the same.
+/// Those that were in one request which failed as a whole: they go together again, so that the request is the same. One
+/// that was set apart stays so, for it may be the one that the others were refused for.
 fn together(items: &[Item], outcomes: &[Outcome]) -> Option<Arc<[(ProfileHandle, u64)]>> {
     let failed = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry { .. }));
-    (items.len() > 1 && failed)
-        .then(|| items.iter().map(|item| (item.effect.profile, item.sequence)).collect())
+    let is_set = items.len() > 1 || items.iter().any(|item| item.batch.is_some());
+    (is_set && failed).then(|| mates(items.iter()))
+}
+
+fn mates<'a>(items: impl Iterator<Item = &'a Item>) -> Arc<[(ProfileHandle, u64)]> {
+    items.map(|item| (item.effect.profile, item.sequence)).collect()
+}
+
+/// What was refused together, as the two requests that follow (DELIVERY-5). They are as due as the one was: nobody asked
+/// to wait.
+fn halves(mut refused: Vec<(Item, Answer)>) -> Vec<(Item, Answer)> {
+    let half = refused.len().div_ceil(2).max(1);
+    for half in refused.chunks_mut(half) {
+        let mates = mates(half.iter().map(|(item, _)| item));
+        half.iter_mut().for_each(|(item, _)| item.batch = Some(mates.clone()));
+    }
+    refused
 }
 
 /// Forgets marks of effects from before the log's `begin`; whether there are more. The caller has looked up every row that

@@ -40,7 +40,7 @@ pub struct Status {
     pub in_flight: usize,
     /// Effects delivered since start.
     pub delivered: u64,
-    /// Attempts that failed since start.
+    /// Attempts that failed since start; a batch that was refused and is sent in halves is none.
     pub failed: u64,
     /// Effects that became dead letters since start.
     pub dead: u64,
@@ -353,7 +353,9 @@ impl Runner {
         for outcome in outcomes {
             match outcome {
                 Outcome::Retry { after, .. } => named = named.max(*after),
-                Outcome::Delivered(_) | Outcome::Refused(_) => return held.breaker.answered(),
+                Outcome::Delivered(_) | Outcome::Refused(_) | Outcome::RefusedTogether(_) => {
+                    return held.breaker.answered();
+                }
             }
         }
         if let Some(first) = items.first() {
@@ -400,7 +402,7 @@ impl Runner {
         status.delivered += wave.delivered.len() as u64;
         status.dead += wave.dead.len() as u64;
         status.failed += (wave.failed.len() + wave.dead.len()) as u64;
-        if let Some((_, answer)) = wave.dead.last().or(wave.failed.last()) {
+        if let Some((_, answer)) = wave.dead.last().or(wave.failed.last()).or(wave.parted.last()) {
             status.last_error = Some(answer.clone());
         }
         drop(status);
@@ -410,7 +412,7 @@ impl Runner {
             // No one listening is no failure.
             drop(self.events.send(Delivered { destination: self.key.clone(), effect: item.effect, dead }));
         }
-        for (mut item, _) in wave.failed {
+        for (mut item, _) in wave.failed.into_iter().chain(wave.parted) {
             // The journal has it, and it may be long until it is needed again.
             item.body = None;
             item.frozen = true;

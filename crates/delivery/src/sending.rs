@@ -100,7 +100,14 @@ fn message(log: &SharedLog, at: EventRef) -> Result<Event, Outcome> {
 pub(crate) async fn deliver(connector: Arc<dyn Connector>, rendered: Vec<Rendered>, at: i64) -> Vec<Outcome> {
     let count = rendered.len();
     let sent = tokio::spawn(async move { connector.deliver(&rendered, at).await }).await;
-    sent.unwrap_or_else(|error| vec![later(&error); count])
+    let mut outcomes = sent.unwrap_or_else(|error| vec![later(&error); count]);
+    if let [outcome] = outcomes.as_mut_slice()
+        && let Outcome::RefusedTogether(answer) = outcome
+    {
+        // Alone there is nothing left to send in parts.
+        *outcome = Outcome::Refused(std::mem::take(answer));
+    }
+    outcomes
 }
 
 fn later(error: &(impl ToString + ?Sized)) -> Outcome {

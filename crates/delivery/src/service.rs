@@ -4,12 +4,13 @@ use crate::journal::{DeadLetter, Journal};
 use crate::render::Names;
 use crate::runner::{Runner, Setup, Status};
 use crate::sending::{Sender, deliver};
+use crate::standing::{Standing, Stands};
 use onefold_connector::{Answer, ConfigError, Connector, Outcome, Rendered};
 use onefold_log::{Clock, SharedLog};
-use onefold_store::{Store, Table};
-use onefold_types::effect::{Change, Effect};
+use onefold_store::Store;
+use onefold_types::effect::Effect;
 use onefold_types::workspace::Destination;
-use onefold_types::{Catalogue, DestinationId, Timestamp, outbox};
+use onefold_types::{Catalogue, DestinationId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,6 +95,7 @@ pub struct Delivery {
     store: Arc<dyn Store>,
     journal: Journal,
     log: SharedLog,
+    standing: Arc<dyn Standing>,
     clock: Arc<dyn Clock>,
     options: Options,
     events: broadcast::Sender<Delivered>,
@@ -118,12 +120,14 @@ impl Drop for Hold<'_> {
 }
 
 impl Delivery {
-    /// Delivery from `store`'s outbox, with its journal in a store of its own.
+    /// Delivery from `store`'s outbox, with its journal in a store of its own. `log` has the events that are forwarded,
+    /// `standing` says what dead letters are sent again as.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         journal: Arc<dyn Store>,
         log: SharedLog,
+        standing: Arc<dyn Standing>,
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Self {
@@ -131,6 +135,7 @@ impl Delivery {
             store,
             journal: Journal::new(journal),
             log,
+            standing,
             clock,
             options,
             events: broadcast::channel(1_024).0,
@@ -277,22 +282,24 @@ impl Delivery {
         Ok(Hold { delivery: self, letter })
     }
 
-    /// Sends a dead letter once more, outside its lane: it is older than all that waits there. A membership that a later
-    /// transition has overtaken is sent as it is now.
+    /// Sends a dead letter once more, outside its lane: it is older than all that waits there. What was overtaken since is
+    /// sent as it stands now ([`Standing`]), at the time of now; what was not goes with the body that it had. One of which
+    /// nothing can be said any more is refused without a request, with the reason as the answer. A letter that is not
+    /// delivered stays.
     ///
     /// # Errors
-    /// There is no such letter or destination, it is being sent already, or the journal failed.
+    /// There is no such letter or destination, it is being sent already, or the journal or the state failed.
     pub async fn retry(&self, key: &str, sequence: u64) -> Result<Outcome, Error> {
         let (id, setup) = self.find(key)?;
         let held = self.hold(key, id, sequence)?;
-        let (journal, store, now) = (self.journal.clone(), self.store.clone(), self.clock.now());
+        let (journal, standing, now) = (self.journal.clone(), self.standing.clone(), self.clock.now());
         let found = blocking(move || {
             let Some(letter) = journal.dead_letter(id, sequence)? else { return Ok(None) };
-            let current = current(store.as_ref(), &letter.effect, now)?;
-            Ok(Some((letter, current)))
+            let stands = standing.of(&letter.effect)?;
+            Ok(Some((letter, stands)))
         });
         let missing = || Error::NoLetter { destination: key.to_owned(), sequence };
-        let (letter, current) = found.await?.ok_or_else(missing)?;
+        let (letter, stands) = found.await?.ok_or_else(missing)?;
         let connector = setup.connector.ok_or_else(|| Error::NoDestination(key.to_owned()))?;
         let sender = Sender {
             id,
@@ -302,10 +309,14 @@ impl Delivery {
             names: setup.names,
             at: now.0.div_euclid(1_000),
         };
-        let body = match current {
-            Some(effect) => sender.body(&effect, false).await,
-            None if letter.body.is_empty() => sender.body(&letter.effect, false).await,
-            None => Ok(letter.body),
+        let body = match stands {
+            Stands::AsSaid if letter.body.is_empty() => sender.body(&letter.effect, false).await,
+            Stands::AsSaid => Ok(letter.body),
+            Stands::Changed(current) => {
+                let id = letter.effect.id;
+                sender.body(&Effect { id, effective: now, ..*current }, false).await
+            }
+            Stands::Nowhere(text) => Err(Outcome::Refused(Answer { status: 0, text })),
         };
         let body = match body {
             Ok(body) => body,
@@ -348,23 +359,6 @@ impl Delivery {
             drop(task.await);
         }
     }
-}
-
-/// The effect that says how things are now, if a letter's says otherwise.
-fn current(
-    store: &dyn Store,
-    effect: &Effect,
-    now: Timestamp,
-) -> Result<Option<Effect>, onefold_store::Error> {
-    let (audience, said) = match effect.change {
-        Change::Entered { audience, .. } => (audience, true),
-        Change::Exited { audience } => (audience, false),
-        _ => return Ok(None),
-    };
-    let key = outbox::member_key(audience.0, effect.profile);
-    let is = store.snapshot()?.get(Table::AudienceMember, &key)?.is_some();
-    let change = if is { Change::Entered { audience, initial: false } } else { Change::Exited { audience } };
-    Ok((is != said).then(|| Effect { change, effective: now, ..effect.clone() }))
 }
 
 /// Runs `task` where it may wait for a disk.

@@ -1,7 +1,9 @@
 //! Delivery against a receiver on loopback: what it answers decides, and nothing is sent twice that was noted (OUT,
-//! DELIVERY-1, DELIVERY-2).
+//! DELIVERY-1, DELIVERY-2, DELIVERY-5).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
+
+mod stood;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -16,13 +18,16 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stood::Stood;
 use tokio::sync::broadcast::Receiver;
 
-/// What the receiver is to answer next, and what it got: (path, webhook-id, body).
+/// What the receiver is to answer next, and what it got: (path, webhook-id, body, what it answered).
 #[derive(Default)]
 struct Script {
     answers: VecDeque<u16>,
-    got: Vec<(String, String, Value)>,
+    /// A user of whom it takes nothing: 400.
+    poison: Option<&'static str>,
+    got: Vec<(String, String, Value, u16)>,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -35,9 +40,22 @@ async fn receive(
 ) -> (StatusCode, [(&'static str, &'static str); 2]) {
     let mut script = script.lock().unwrap();
     let id = headers["webhook-id"].to_str().unwrap().to_owned();
-    script.got.push((path.clone(), id, serde_json::from_str(&body).unwrap()));
-    let status = if path == "dead" { 503 } else { script.answers.pop_front().unwrap_or(204) };
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let is_poison = script.poison.is_some_and(|user| users(&body).iter().any(|known| known == user));
+    let status = match path.as_str() {
+        "dead" => 503,
+        _ if is_poison => 400,
+        _ => script.answers.pop_front().unwrap_or(204),
+    };
+    script.got.push((path, id, body, status));
     (StatusCode::from_u16(status).unwrap(), [("retry-after", "0"), ("location", "http://elsewhere.example/")])
+}
+
+/// Whom a request is about: a message, or a batch of them.
+fn users(body: &Value) -> Vec<String> {
+    let alone = std::slice::from_ref(body);
+    let messages = body["batch"].as_array().map_or(alone, Vec::as_slice);
+    messages.iter().map(|message| message["userId"].as_str().unwrap().to_owned()).collect()
 }
 
 struct World {
@@ -46,6 +64,7 @@ struct World {
     store: Arc<MemoryStore>,
     journal: Arc<MemoryStore>,
     log: Arc<MemoryLog>,
+    standing: Arc<Stood>,
 }
 
 impl World {
@@ -56,18 +75,19 @@ impl World {
         let router = Router::new().route("/{path}", post(receive)).with_state(script.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let log = Arc::new(MemoryLog::default());
-        Self { script, base, store: Arc::default(), journal: Arc::default(), log }
+        Self { script, base, store: Arc::default(), journal: Arc::default(), log, standing: Arc::default() }
     }
 
     fn catalogue(&self) -> Catalogue {
         let hook = |key: &str, allow: bool| {
+            let batch = if key == "batched" { json!(10) } else { Value::Null };
             json!({ "key": key, "kind": "webhook", "audiences": "*", "config": {
-                "url": format!("{}/{key}", self.base), "secret": "whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=", "allow_private": allow } })
+                "url": format!("{}/{key}", self.base), "secret": "whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=", "allow_private": allow, "batch": batch } })
         };
         serde_json::from_value(json!({
             "version": 1, "rules_version": 1, "next_id": 9, "sources": {}, "traits": {}, "primitives": {},
-            "workspace": { "version": 1, "workspace": "acme", "destinations": [hook("live", true), hook("dead", true), hook("guarded", false)] },
-            "audiences": { "vip": 1 }, "destinations": { "live": 1, "dead": 2, "guarded": 3 },
+            "workspace": { "version": 1, "workspace": "acme", "destinations": [hook("live", true), hook("dead", true), hook("guarded", false), hook("batched", true)] },
+            "audiences": { "vip": 1 }, "destinations": { "live": 1, "dead": 2, "guarded": 3, "batched": 4 },
             "audience_versions": {}, "trait_versions": {},
         }))
         .unwrap()
@@ -78,6 +98,7 @@ impl World {
             self.store.clone(),
             self.journal.clone(),
             self.log.clone(),
+            self.standing.clone(),
             Arc::new(SystemClock),
             Options::default(),
         );
@@ -88,7 +109,14 @@ impl World {
 
     /// Puts an effect into the outbox.
     fn put(&self, destination: u32, sequence: u64, profile: u64) {
-        let effect = Effect {
+        let effect = Self::effect(destination, sequence, profile);
+        let mut txn = self.store.begin().unwrap();
+        txn.put(Table::Outbox, outbox::key(DestinationId(destination), sequence), outbox::encode(&effect));
+        txn.commit().unwrap();
+    }
+
+    fn effect(destination: u32, sequence: u64, profile: u64) -> Effect {
+        Effect {
             id: u128::from(sequence),
             destination: DestinationId(destination),
             profile: ProfileHandle(profile),
@@ -100,10 +128,7 @@ impl World {
             ids: vec![Identifier::new("user_id", format!("u{profile}"))],
             profile_id: "p".to_owned(),
             customer_key: Some("cus_1".to_owned()),
-        };
-        let mut txn = self.store.begin().unwrap();
-        txn.put(Table::Outbox, outbox::key(DestinationId(destination), sequence), outbox::encode(&effect));
-        txn.commit().unwrap();
+        }
     }
 
     fn answers(&self, statuses: &[u16]) {
@@ -116,7 +141,7 @@ impl World {
             .got
             .iter()
             .filter(|(to, ..)| to == path)
-            .map(|(_, id, body)| (id.clone(), body.clone()))
+            .map(|(_, id, body, _)| (id.clone(), body.clone()))
             .collect()
     }
 }
@@ -166,7 +191,9 @@ async fn what_is_refused_is_a_dead_letter_that_can_be_sent_again() {
     let letters = delivery.dead_letters("live", 0, 10).unwrap();
     assert_eq!(letters.iter().map(|letter| letter.answer.status).collect::<Vec<_>>(), [410, 301]);
     assert!(letters[1].answer.text.contains("http://elsewhere.example/"), "{}", letters[1].answer.text);
-    // The profile is in no audience by now: the letter that says it entered is sent as it is now.
+    // The profile has left by now: the letter that says it entered is sent as it is now.
+    let change = Change::Exited { audience: AudienceId(1) };
+    world.standing.is_now(Effect { change, ..World::effect(1, 1, 7) });
     delivery.retry("live", 1).await.unwrap();
     let last = world.got("live").pop().unwrap().1;
     assert_eq!((&last["event"], &last["properties"]["vip"]), (&json!("Audience Exited"), &json!(false)));
@@ -206,5 +233,53 @@ async fn a_dead_destination_holds_up_itself_alone_and_a_private_address_is_refus
     assert!(world.got("guarded").is_empty());
     let letter = delivery.dead_letters("guarded", 0, 1).unwrap().pop().unwrap();
     assert!(letter.answer.text.contains("allow_private"), "{}", letter.answer.text);
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_batch_with_a_poison_message_that_message_alone_is_dead() {
+    let world = World::new().await;
+    world.script.lock().unwrap().poison = Some("u5");
+    (1..=10).for_each(|number| world.put(4, number, number));
+    let (delivery, mut events) = world.start();
+    let mut found = through(&mut events, 10).await;
+    found.sort_unstable();
+    assert_eq!(found, (1..=10).map(|number| (number, number == 5)).collect::<Vec<_>>());
+    let letters = delivery.dead_letters("batched", 0, 10).unwrap();
+    assert_eq!(letters.iter().map(|l| (l.sequence, l.answer.status)).collect::<Vec<_>>(), [(5, 400)]);
+    let got = world.script.lock().unwrap().got.clone();
+    assert!(got.iter().all(|(_, _, body, _)| body["batch"].is_array()), "one message is a batch as well");
+    let mut taken: Vec<String> =
+        got.iter().filter(|(.., status)| *status < 300).flat_map(|(_, _, body, _)| users(body)).collect();
+    taken.sort_unstable();
+    let mut nine: Vec<String> = (1..=10).filter(|n| *n != 5).map(|n| format!("u{n}")).collect();
+    nine.sort_unstable();
+    assert_eq!(taken, nine, "each once");
+    let mut ids: Vec<&String> = got.iter().map(|(_, id, ..)| id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), got.len(), "another batch has another id");
+    // Sent again once the receiver is mended, it goes as a batch of one with the body that it had.
+    world.script.lock().unwrap().poison = None;
+    delivery.retry("batched", 5).await.unwrap();
+    let (id, last) = world.got("batched").pop().unwrap();
+    assert_eq!(users(&last), ["u5"]);
+    let refused = got.iter().rfind(|(.., status)| *status == 400).unwrap();
+    assert_eq!((&id, &last), (&refused.1, &refused.2));
+    assert!(delivery.dead_letters("batched", 0, 10).unwrap().is_empty());
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_for_its_secret_is_sent_once() {
+    let world = World::new().await;
+    world.answers(&[401]);
+    (1..=10).for_each(|number| world.put(4, number, number));
+    let (delivery, mut events) = world.start();
+    let found = through(&mut events, 10).await;
+    assert!(found.iter().all(|(_, dead)| *dead), "{found:?}");
+    let letters = delivery.dead_letters("batched", 0, 10).unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.answer.status).collect::<Vec<_>>(), [401; 10]);
+    assert_eq!(world.got("batched").len(), 1);
     delivery.stop().await;
 }

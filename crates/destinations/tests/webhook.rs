@@ -108,6 +108,7 @@ async fn absurd_answers_are_failures_unless_they_have_a_status() {
             Outcome::Retry { after: None, .. } => "retry",
             Outcome::Retry { .. } => "retry at a time",
             Outcome::Refused(_) => "refused",
+            Outcome::RefusedTogether(_) => "refused together",
         };
         assert_eq!(found, expected, "{answer:?}");
     }
@@ -150,6 +151,43 @@ async fn the_same_batch_is_the_same_request_and_has_an_outcome_for_each_item() {
     let id =
         |request: &str| request.lines().find(|line| line.starts_with("webhook-id: ")).unwrap().to_owned();
     assert_ne!(id(&told.recv().await.unwrap()), id(&first), "another batch has another id");
+}
+
+/// The connector sends one request and says what it knows; what follows is delivery's.
+#[tokio::test]
+async fn a_refused_batch_says_whether_one_message_may_be_why() {
+    for (status, together) in [
+        (400, true),
+        (409, true),
+        (413, true),
+        (422, true),
+        (401, false),
+        (403, false),
+        (404, false),
+        (405, false),
+        (410, false),
+        (308, false),
+    ] {
+        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let (url, mut told) = receiver(answer.into_bytes()).await;
+        let hook = webhook(&url, &json!({ "batch": 3 }));
+        let outcomes = hook.deliver(&[item("ofx_1"), item("ofx_2"), item("ofx_3")], NOW).await;
+        assert_eq!(outcomes.len(), 3);
+        for outcome in outcomes {
+            let (Outcome::RefusedTogether(said) | Outcome::Refused(said)) = &outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(said.status, status);
+            assert_eq!(matches!(outcome, Outcome::RefusedTogether(_)), together, "{status}");
+        }
+        told.recv().await.unwrap();
+        // One message of such a destination is a batch too, and its refusal is its own.
+        let alone = hook.deliver(&[item("ofx_1")], NOW).await;
+        assert!(matches!(alone[..], [Outcome::Refused(_)]), "{alone:?}");
+        let request = told.recv().await.unwrap();
+        assert!(request.ends_with(r#"{"batch":[{"messageId":"ofx_1"}]}"#), "{request}");
+        assert!(told.try_recv().is_err(), "{status}: one request for each call");
+    }
 }
 
 #[tokio::test]

@@ -2,15 +2,22 @@
 //!
 //! A trait of an account is the latest that a group call set, by event time. Each call has a row, so that a call can be
 //! taken back: the traits that it had set are then looked for in the others.
+//!
+//! Who belongs to an account is the profiles' business; here it has a row per account and profile, written when the
+//! membership is new, or known from earlier on.
 
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::message::traits_of;
-use crate::profile::{Stamp, TraitMap, TraitValue, set_trait};
+use crate::profile::{Profile, Stamp, TraitMap, TraitValue, set_trait};
 use crate::rows;
 use onefold_log::record::{MessageView, message_at};
 use onefold_store::{Direction, KeyRange, Table};
-use onefold_types::{EventRef, MessageType, Timestamp};
+use onefold_types::{EventRef, MessageType, ProfileHandle, Timestamp};
+use std::collections::BTreeMap;
+
+/// Accounts by id, each with the earliest sign of it.
+type Accounts = BTreeMap<String, Timestamp>;
 
 impl Batch<'_> {
     /// A group call sets the account's traits.
@@ -63,6 +70,33 @@ impl Batch<'_> {
             }
         }
         self.put_account(view.group_id, &traits)
+    }
+
+    /// Brings the lists of accounts' members up to date with the accounts that a profile had and has.
+    pub(crate) fn index_accounts(&mut self, handle: ProfileHandle, before: &Accounts, after: &Accounts) {
+        for account in before.keys().filter(|account| !after.contains_key(*account)) {
+            self.txn.delete(Table::Account, rows::account_member_key(account, handle));
+        }
+        for (account, since) in after.iter().filter(|(account, since)| before.get(*account) != Some(since)) {
+            self.put_account_member(account, handle, *since);
+        }
+    }
+
+    /// A profile belongs to an account, by a sign of it at `ts`.
+    pub(crate) fn join(
+        &mut self,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        account: &str,
+        ts: Timestamp,
+    ) {
+        if profile.joins(account, ts) {
+            self.put_account_member(account, handle, ts);
+        }
+    }
+
+    fn put_account_member(&mut self, account: &str, handle: ProfileHandle, since: Timestamp) {
+        self.txn.put(Table::Account, rows::account_member_key(account, handle), since.to_key().to_vec());
     }
 
     /// An account's traits; `None` if no group call names it.

@@ -87,8 +87,9 @@ impl Batch<'_> {
         let old_members = profile.state.members().to_vec();
         let new = compiled.plan.added_since(&profile.state);
         compiled.plan.prune(&mut profile.state);
+        profile.changed.retain(|(id, _)| compiled.catalogue.traits.values().any(|known| known == id));
         for audience in old_members.iter().filter(|audience| !profile.state.members().contains(audience)) {
-            self.count_member(*audience, handle, -1);
+            self.leave(*audience, handle);
         }
         if !new.is_empty() {
             self.replay_new(handle, &mut profile, &mut touch, &new)?;

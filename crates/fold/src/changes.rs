@@ -105,7 +105,10 @@ impl Batch<'_> {
             touch.traits_before.entry(key.clone()).or_insert(before);
             compiled.plan.trait_changed(key, &mut touch.primitives);
         }
+        let (absorbed_accounts, accounts) = (absorbed.accounts.clone(), survivor.accounts.clone());
         survivor.absorb(from, &mut absorbed);
+        self.index_accounts(from, &absorbed_accounts, &absorbed.accounts);
+        self.index_accounts(into, &accounts, &survivor.accounts);
         survivor.customer_key = None;
         self.memory.profiles.delete(from);
         self.memory.profiles.put(into, survivor);
@@ -134,7 +137,7 @@ impl Batch<'_> {
         };
         let who = who.map(Arc::new);
         for audience in members {
-            self.count_member(audience, from, -1);
+            self.leave(audience, from);
             if who.is_some() {
                 let transition = Transition {
                     profile: from,
@@ -222,6 +225,19 @@ impl Batch<'_> {
         Ok((oldest, strongest))
     }
 
+    /// The customer keys of a deleted profile's identifiers go: whoever comes back with one is somebody new.
+    pub(crate) fn forget_customer_keys(&mut self, handle: ProfileHandle) -> Result<(), Error> {
+        let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
+        for member in &cluster.members {
+            let key = node_customer_key(member.node);
+            let Some(bytes) = self.txn.get(Table::CustomerKey, &key)? else { continue };
+            let (_, issued): Issued = rows::decode("ckey", &bytes)?;
+            self.txn.delete(Table::CustomerKey, key);
+            self.txn.delete(Table::CustomerKey, text_customer_key(&issued));
+        }
+        Ok(())
+    }
+
     fn issue_customer_key(
         &mut self,
         id: &Identifier,
@@ -232,13 +248,19 @@ impl Batch<'_> {
         let uuid = onefold_identity::rules::profile_id(self.setting.secret, id, generation);
         let issued = (at, format!("cus_{}", uuid.replace('-', "")));
         self.txn.put(Table::CustomerKey, node_customer_key(node), rows::encode(&issued)?);
-        let mut key = vec![b'k'];
-        key.extend(issued.1.as_bytes());
-        self.txn.put(Table::CustomerKey, key, rows::number_key(node.0));
+        self.txn.put(Table::CustomerKey, text_customer_key(&issued.1), rows::number_key(node.0));
         Ok(issued)
     }
 }
 
+/// The row that finds the identifier of a customer key.
+fn text_customer_key(text: &str) -> Vec<u8> {
+    let mut key = vec![b'k'];
+    key.extend(text.as_bytes());
+    key
+}
+
+/// The row of the customer key that was issued for an identifier.
 fn node_customer_key(node: NodeId) -> Vec<u8> {
     let mut key = vec![b'n'];
     key.extend(node.0.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Operator decisions: link, cut, force, block, undo, and the deletion of messages and profiles.
+//! Operator decisions: link, cut, force, block, undo, the deletion of messages and profiles, a customer key on request.
 //!
 //! A decision is a log record; whether it is taken or refused is decided here, at its position, and kept under its
 //! request id, where whoever asked finds it.
@@ -6,14 +6,16 @@
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::message::TOMBSTONE;
+use crate::profile::Profile;
 use crate::rows;
 use onefold_identity::engine::{decide, forget_message, forget_profile};
+use onefold_identity::graph::{Graph, NO_CLUSTER};
 use onefold_log::Entry;
 use onefold_log::record::message_at;
 use onefold_store::Table;
 use onefold_types::decision::{Decision, DecisionRecord};
 use onefold_types::effect::Cause;
-use onefold_types::{EventRef, Identifier, Timestamp};
+use onefold_types::{EventRef, Identifier, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -25,6 +27,13 @@ pub enum Outcome {
         /// Its number.
         number: u64,
     },
+    /// Taken, under this number: the profile has this customer key, issued now or before.
+    Issued {
+        /// Its number.
+        number: u64,
+        /// The customer key.
+        customer_key: String,
+    },
     /// Refused, and not recorded.
     Refused {
         /// The rule that forbids it.
@@ -32,6 +41,17 @@ pub enum Outcome {
         /// The two identifiers that show it, if two do.
         witnesses: Vec<Identifier>,
     },
+}
+
+impl Outcome {
+    /// The number under which the decision was taken, if it was.
+    #[must_use]
+    pub const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Taken { number } | Self::Issued { number, .. } => Some(*number),
+            Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// A decision as it is kept.
@@ -43,6 +63,10 @@ pub struct Decided {
     pub record: DecisionRecord,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+fn refused(rule: &str, id: &Identifier) -> Outcome {
+    Outcome::Refused { rule: rule.to_owned(), witnesses: vec![id.clone()] }
 }
 
 /// The key under which a decision's outcome is kept.
@@ -82,6 +106,7 @@ impl Batch<'_> {
         let outcome = match &record.decision {
             Decision::DeleteMessage { message_id } => self.delete_message(message_id, number)?,
             Decision::DeleteProfile { id } => self.delete_profile(id, number)?,
+            Decision::IssueCustomerKey { id } => self.issue_on_request(id, number)?,
             Decision::Release { number: item } => self.release(*item, number)?,
             decision => self.decide(decision, number)?,
         };
@@ -89,7 +114,7 @@ impl Batch<'_> {
         // As JSON, as in the log: a decision names its kind in a member, which only a self-describing form can hold.
         let row = serde_json::to_vec(&decided)
             .map_err(|error| Error::Record { position: entry.position, detail: error.to_string() })?;
-        if matches!(decided.outcome, Outcome::Taken { .. }) {
+        if decided.outcome.number().is_some() {
             self.memory.counters.next_decision += 1;
             self.txn.put(Table::Decision, number_key(number), row.clone());
         }
@@ -149,23 +174,48 @@ impl Batch<'_> {
         Ok(Outcome::Taken { number })
     }
 
+    /// The profile that has an identifier, given as typed; else why there is none.
+    fn whose(&mut self, id: &Identifier) -> Result<Result<ProfileHandle, Outcome>, Error> {
+        let Ok(known) = self.compiled.rules.normalise(&id.id_type, &id.value) else {
+            return Ok(Err(refused("the identifier is blocked", id)));
+        };
+        let node = match self.node_of(&known)? {
+            Some(node) => self.node(node)?,
+            None => None,
+        };
+        Ok(match node.map(|node| node.cluster) {
+            None => Err(refused("the identifier was never seen", id)),
+            Some(NO_CLUSTER) => Err(refused("the identifier is nobody's", id)),
+            Some(handle) => Ok(handle),
+        })
+    }
+
+    /// Issues a profile's customer key before any effect needs it; a key that is there already stays.
+    fn issue_on_request(&mut self, id: &Identifier, number: u64) -> Result<Outcome, Error> {
+        let handle = match self.whose(id)? {
+            Ok(handle) => handle,
+            Err(refused) => return Ok(refused),
+        };
+        let mut profile = match self.memory.profiles.get(self.txn.as_ref(), &handle)? {
+            Some(profile) if profile.is_person() => Profile::clone(&profile),
+            _ => return Ok(refused("the identifier's profile owns no event, so it is no person's", id)),
+        };
+        self.customer_key(&mut profile, handle, self.now)?;
+        let Some((_, customer_key)) = profile.customer_key.clone() else {
+            let rule = "an anonymous profile has no customer key: it is issued for a user id, an e-mail or another \
+                        identifier of a person";
+            return Ok(refused(rule, id));
+        };
+        self.memory.profiles.put(handle, profile);
+        Ok(Outcome::Issued { number, customer_key })
+    }
+
     fn delete_profile(&mut self, id: &Identifier, number: u64) -> Result<Outcome, Error> {
+        let handle = match self.whose(id)? {
+            Ok(handle) => handle,
+            Err(refused) => return Ok(refused),
+        };
         let compiled = self.compiled.clone();
-        let refused = |rule: &str| Outcome::Refused { rule: rule.to_owned(), witnesses: vec![id.clone()] };
-        let Ok(id) = compiled.rules.normalise(&id.id_type, &id.value) else {
-            return Ok(refused("the identifier is blocked"));
-        };
-        let ident = (id.id_type, id.value);
-        let Some(node) = self.memory.idents.get(self.txn.as_ref(), &ident)? else {
-            return Ok(refused("the identifier was never seen"));
-        };
-        let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &node.0)? else {
-            return Ok(refused("the identifier was never seen"));
-        };
-        let handle = node.cluster;
-        if handle == onefold_identity::graph::NO_CLUSTER {
-            return Ok(refused("the identifier is nobody's"));
-        }
         // Every message the profile owns goes first, so that no retry brings one back; then its identifiers.
         let ranges = onefold_identity::engine::owned_ranges(&compiled.rules, self, handle)?;
         for range in &ranges {
@@ -183,6 +233,7 @@ impl Batch<'_> {
             }
         }
         let who = self.who(handle)?.map(Arc::new);
+        self.forget_customer_keys(handle)?;
         let changes = forget_profile(&compiled.rules, self, handle)?;
         self.apply_changes(changes, &Cause::Deletion)?;
         if let Some(profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? {

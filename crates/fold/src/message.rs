@@ -244,10 +244,7 @@ impl Batch<'_> {
                     }
                 }
             }
-            MessageType::Group => {
-                let since = profile.accounts.entry(view.group_id.to_owned()).or_insert(ts);
-                *since = (*since).min(ts);
-            }
+            MessageType::Group => self.join(handle, &mut profile, view.group_id, ts),
             _ => {}
         }
         compiled.plan.observe(

@@ -1,10 +1,11 @@
 //! What is kept of a profile beside its identifiers: traits with provenance, accounts, audience state.
 //!
 //! **PROFILE-1:** the content is a function of the set of events the profile owns and the engine time, not of their
-//! order of arrival: traits win by (event time, message id), counters add, first and last are minima and maxima.
+//! order of arrival: traits win by (event time, message id), counters add, first and last are minima and maxima. What a
+//! profile was at earlier instants is the log's: since when a computed trait has its value, how many transitions it had.
 
 use crate::traits::Traits;
-use onefold_types::{ProfileHandle, Timestamp};
+use onefold_types::{ProfileHandle, Timestamp, TraitId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -69,6 +70,9 @@ pub struct Profile {
     /// Audience state, encoded by the audience crate.
     #[serde(with = "crate::profile::state_bytes")]
     pub state: onefold_audience::State,
+    /// Since when each computed trait has its value, by id: the effective instants of their last changes. One that never
+    /// changed is not in it.
+    pub changed: Vec<(TraitId, Timestamp)>,
     /// The catalogue version that memberships and computed traits are complete for.
     pub catalogue: u32,
     /// The due instant of its live calendar entry.
@@ -94,6 +98,36 @@ impl Profile {
         self.events += 1;
         self.first = Some(self.first.map_or(ts, |first| first.min(ts)));
         self.last = Some(self.last.map_or(ts, |last| last.max(ts)));
+    }
+
+    /// Belongs to an account, by a sign of it at `ts`. Returns whether none was as early.
+    pub fn joins(&mut self, account: &str, ts: Timestamp) -> bool {
+        match self.accounts.get_mut(account) {
+            Some(since) if *since <= ts => false,
+            Some(since) => {
+                *since = ts;
+                true
+            }
+            None => {
+                self.accounts.insert(account.to_owned(), ts);
+                true
+            }
+        }
+    }
+
+    /// A computed trait has another value from `effective` on.
+    pub fn computed_changed(&mut self, id: TraitId, effective: Timestamp) {
+        match self.changed.binary_search_by_key(&id, |(known, _)| *known) {
+            Ok(at) => self.changed[at].1 = effective,
+            Err(at) => self.changed.insert(at, (id, effective)),
+        }
+    }
+
+    /// Since when a computed trait has the value that was last sent; `None` if it never changed.
+    #[must_use]
+    pub fn computed_since(&self, id: TraitId) -> Option<Timestamp> {
+        let at = self.changed.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        Some(self.changed[at].1)
     }
 
     /// Takes over what `other` owns; audience state is the caller's. Commutative on what it covers.

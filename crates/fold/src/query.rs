@@ -3,6 +3,12 @@
 //! A query runs on a transaction that is never committed, over the same code that folds: there is one way to read a
 //! graph, a stream, a profile.
 
+mod accounts;
+mod events;
+
+pub use accounts::{AccountMember, Call};
+pub use events::{EventPage, Place, Which};
+
 use crate::batch::{Batch, Setting, record_error};
 use crate::catalogue::Compiled;
 use crate::changes::Kept;
@@ -10,7 +16,7 @@ use crate::decision::{Decided, number_key, request_key};
 use crate::error::Error;
 use crate::graph::stream_rows;
 use crate::memory::{CacheSizes, Counters, Memory};
-use crate::profile::{Profile, TraitMap};
+use crate::profile::Profile;
 use crate::quarantine::Quarantined;
 use crate::rows;
 use crate::worker::Handle;
@@ -54,7 +60,20 @@ pub struct Person {
     /// Audiences, by key.
     pub audiences: Vec<(String, AudienceId)>,
     /// Computed traits and their values now.
-    pub computed: Vec<(String, TraitId, u64)>,
+    pub computed: Vec<Computed>,
+}
+
+/// A computed trait of someone.
+#[derive(Clone, Debug)]
+pub struct Computed {
+    /// Its key.
+    pub key: String,
+    /// Its number.
+    pub id: TraitId,
+    /// Its value now.
+    pub value: u64,
+    /// Since when it has that value; `None` if it never had another.
+    pub since: Option<Timestamp>,
 }
 
 /// A message someone owns.
@@ -188,7 +207,11 @@ impl Query<'_, '_> {
         let audiences = catalogue.audiences.iter().filter(|(_, id)| members.contains(id));
         let now = self.batch.now;
         let computed = catalogue.traits.iter().filter_map(|(key, id)| {
-            self.compiled.plan.value_at(&profile.state, *id, now).map(|value| (key.clone(), *id, value))
+            let value = self.compiled.plan.value_at(&profile.state, *id, now)?;
+            let sent = profile.state.computed().iter().find(|(known, _)| known == id).map_or(0, |(_, v)| *v);
+            // What changes at this very instant is not settled yet.
+            let since = if sent == value { profile.computed_since(*id) } else { Some(now) };
+            Some(Computed { key: key.clone(), id: *id, value, since })
         });
         // A merge or a split leaves it to be looked up by the next effect.
         let customer_key = match &profile.customer_key {
@@ -206,36 +229,18 @@ impl Query<'_, '_> {
         }))
     }
 
-    /// What someone did, latest first: at most `limit` events before (time, position) `before`.
+    /// Since when a profile is in an audience: the effective instant of the entry; `None` if it is not in it.
     ///
     /// # Errors
-    /// The store or the log failed.
-    pub fn events(
-        &mut self,
+    /// The store failed.
+    pub fn member_since(
+        &self,
+        audience: AudienceId,
         handle: ProfileHandle,
-        before: Option<(Timestamp, EventRef)>,
-        limit: usize,
-    ) -> Result<Vec<Owned>, Error> {
-        let ranges = owned_ranges(&self.compiled.rules, self.batch, handle)?;
-        let to = before.map_or(Timestamp::MAX, |(ts, _)| ts);
-        let mut found = Vec::new();
-        for range in &ranges {
-            // At the cursor's own instant the position decides, which the scan does not know: those rows come on top.
-            let same =
-                before.map(|(ts, _)| self.batch.rows_within(range, (ts, ts), Direction::Forward, usize::MAX));
-            let earlier = Timestamp(to.0.saturating_sub(i64::from(before.is_some())));
-            let rows = self.batch.rows_within(range, (Timestamp::MIN, earlier), Direction::Reverse, limit)?;
-            found.extend(same.transpose()?.into_iter().flatten().chain(rows).map(|row| (row.ts, row.at)));
-        }
-        found.sort_unstable();
-        let end = before.map_or(found.len(), |before| found.partition_point(|row| *row < before));
-        let mut owned = Vec::new();
-        for (ts, at) in found[..end].iter().rev().take(limit) {
-            if let Some((message, received_at)) = self.message(*at)? {
-                owned.push(Owned { ts: *ts, received_at, at: *at, message });
-            }
-        }
-        Ok(owned)
+    ) -> Result<Option<Timestamp>, Error> {
+        let key = onefold_types::outbox::member_key(audience.0, handle);
+        let bytes = self.batch.txn.get(Table::AudienceMember, &key)?;
+        bytes.map(|bytes| rows::instant_from("audience", &bytes)).transpose()
     }
 
     /// Someone's first and last event by (time, message id); `None` for one that retention has trimmed.
@@ -333,14 +338,6 @@ impl Query<'_, '_> {
     #[must_use]
     pub fn normalise(&self, id: &Identifier) -> Option<Identifier> {
         self.compiled.rules.normalise(&id.id_type, &id.value).ok()
-    }
-
-    /// An account's traits; `None` if it was never seen.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn account(&mut self, group_id: &str) -> Result<Option<TraitMap>, Error> {
-        self.batch.account_traits(group_id)
     }
 
     /// What became of the decision that was asked for under `request_id`.

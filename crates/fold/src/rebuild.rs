@@ -25,7 +25,8 @@ enum Want<'a> {
 }
 
 impl Batch<'_> {
-    /// Everything anew; memberships, computed values, transition number and lanes stay, so that settling finds the difference.
+    /// Everything anew; memberships, computed values and their times, transition number and lanes stay, so that settling
+    /// finds the difference.
     pub(crate) fn rebuild(
         &mut self,
         handle: ProfileHandle,
@@ -36,6 +37,7 @@ impl Batch<'_> {
         let was_person = old.is_person();
         let mut profile = Profile {
             state: old.state.clone().emptied(),
+            changed: old.changed.clone(),
             catalogue: compiled.catalogue.version.0,
             armed: old.armed,
             transitions: old.transitions,
@@ -140,8 +142,7 @@ impl Batch<'_> {
                         }
                     }
                     MessageType::Group => {
-                        let since = profile.accounts.entry(view.group_id.to_owned()).or_insert(row.ts);
-                        *since = (*since).min(row.ts);
+                        profile.joins(view.group_id, row.ts);
                     }
                     _ => {}
                 }

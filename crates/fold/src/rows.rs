@@ -196,9 +196,35 @@ pub fn account_call_key(group_id: &str, ts: Timestamp, at: EventRef) -> Bytes {
 
 /// What the keys of all group calls of an account begin with.
 pub fn account_calls(group_id: &str) -> Bytes {
+    account_rows(b'c', group_id)
+}
+
+/// `m · length of the group id · group id · profile`: who belongs to an account; the value is since when.
+pub fn account_member_key(group_id: &str, profile: ProfileHandle) -> Bytes {
+    [&*account_members(group_id), &profile.0.to_be_bytes()].concat().into()
+}
+
+/// What the keys of all members of an account begin with.
+pub fn account_members(group_id: &str) -> Bytes {
+    account_rows(b'm', group_id)
+}
+
+/// Inverse of [`account_member_key`], with the instant from the value.
+pub fn account_member_from(key: &[u8], value: &[u8]) -> Result<(ProfileHandle, Timestamp), Error> {
+    let profile = key.last_chunk::<8>().ok_or(Error::Decode { what: "account", source: None })?;
+    Ok((ProfileHandle(u64::from_be_bytes(*profile)), instant_from("account", value)?))
+}
+
+/// The instant that is a row's whole value.
+pub fn instant_from(what: &'static str, value: &[u8]) -> Result<Timestamp, Error> {
+    let bytes: &[u8; 8] = value.try_into().map_err(|_| Error::Decode { what, source: None })?;
+    Ok(Timestamp::from_key(*bytes))
+}
+
+fn account_rows(kind: u8, group_id: &str) -> Bytes {
     // A group id is at most as long as a message.
     let length = u32::try_from(group_id.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [b"c".as_slice(), &length, group_id.as_bytes()].concat().into()
+    [[kind].as_slice(), &length, group_id.as_bytes()].concat().into()
 }
 
 /// Inverse of [`account_call_key`].

@@ -13,6 +13,7 @@ use onefold_audience::{Flip, FlipKind};
 use onefold_store::Table;
 use onefold_types::effect::{Cause, Change};
 use onefold_types::{AudienceId, DestinationId, EventRef, ProfileHandle, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Batch<'_> {
@@ -28,8 +29,9 @@ impl Batch<'_> {
     fn settle(&mut self, handle: ProfileHandle, mut touch: Touch) -> Result<(), Error> {
         let mut profile = self.memory.profiles.take(self.txn.as_ref(), &handle)?.unwrap_or_default();
         if touch.rebuild {
-            let before = profile.traits.clone();
+            let (before, accounts) = (profile.traits.clone(), profile.accounts.clone());
             profile = self.rebuild(handle, &profile, &mut touch)?;
+            self.index_accounts(handle, &accounts, &profile.accounts);
             for key in before.keys().chain(profile.traits.keys()) {
                 let old = visible(&before, key);
                 if old != visible(&profile.traits, key) {
@@ -104,16 +106,17 @@ impl Batch<'_> {
             let effective = flip.effective;
             let change = match flip.kind {
                 FlipKind::Entered(audience) => {
-                    self.count_member(audience, handle, 1);
+                    self.enter(audience, handle, effective);
                     self.report.note(Happening::Entered { audience, profile: handle, effective });
                     Change::Entered { audience, initial: matches!(cause, Cause::Definition) }
                 }
                 FlipKind::Exited(audience) => {
-                    self.count_member(audience, handle, -1);
+                    self.leave(audience, handle);
                     self.report.note(Happening::Exited { audience, profile: handle, effective });
                     Change::Exited { audience }
                 }
                 FlipKind::Computed(computed_trait, value) => {
+                    profile.computed_changed(computed_trait, effective);
                     Change::TraitComputed { computed_trait, value: value.to_string() }
                 }
             };
@@ -128,13 +131,20 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(crate) fn count_member(&mut self, audience: AudienceId, profile: ProfileHandle, by: i64) {
+    /// A profile is in an audience from `effective` on.
+    fn enter(&mut self, audience: AudienceId, profile: ProfileHandle, effective: Timestamp) {
         let key = onefold_types::outbox::member_key(audience.0, profile);
-        if by > 0 {
-            self.txn.put(Table::AudienceMember, key, Vec::new());
-        } else {
-            self.txn.delete(Table::AudienceMember, key);
-        }
+        self.txn.put(Table::AudienceMember, key, effective.to_key().to_vec());
+        self.count_member(audience, 1);
+    }
+
+    /// A profile is in an audience no more.
+    pub(crate) fn leave(&mut self, audience: AudienceId, profile: ProfileHandle) {
+        self.txn.delete(Table::AudienceMember, onefold_types::outbox::member_key(audience.0, profile));
+        self.count_member(audience, -1);
+    }
+
+    fn count_member(&mut self, audience: AudienceId, by: i64) {
         *self.memory.sizes.entry(audience.0).or_default() += by;
         self.memory.resized.insert(audience.0);
     }
@@ -152,8 +162,9 @@ impl Batch<'_> {
         if let Some(due) = profile.armed.take() {
             self.disarm(due, handle);
         }
+        self.index_accounts(handle, &profile.accounts, &BTreeMap::new());
         for audience in members {
-            self.count_member(audience, handle, -1);
+            self.leave(audience, handle);
             let change = Change::Exited { audience };
             let transition =
                 Transition { profile: handle, effective: self.now, change, cause: cause.clone() };

@@ -9,6 +9,7 @@
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::report::Happening;
+use crate::rows;
 use onefold_identity::graph::Graph;
 use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
 use onefold_types::Identifier;
@@ -20,6 +21,11 @@ fn form_key(form: &str) -> Bytes {
     // An identifier is at most as long as a message.
     let length = u32::try_from(form.len()).unwrap_or(u32::MAX).to_be_bytes();
     [&length, form.as_bytes()].concat().into()
+}
+
+/// The row of the user id `value`, whose lower-case form is `form`.
+fn spelling_key(form: &str, value: &str) -> Bytes {
+    [&*form_key(form), value.as_bytes()].concat().into()
 }
 
 /// A row's lower-case form and the id as it was sent.
@@ -65,8 +71,7 @@ impl Batch<'_> {
             if self.node_of(&plain)?.is_some() {
                 others.push(form.clone());
             }
-            let key = [&*form_key(&form), id.value.as_bytes()].concat();
-            self.txn.put(Table::Spelling, key, Vec::new());
+            self.txn.put(Table::Spelling, spelling_key(&form, &id.value), Vec::new());
             self.memory.capitals = true;
         }
         if !others.is_empty() {
@@ -106,6 +111,27 @@ impl Batch<'_> {
         }
     }
 
+    /// What is wrong with the rows: exactly the user ids with a capital that are known have one each.
+    pub(crate) fn wrong_spellings(&self) -> Result<Vec<String>, Error> {
+        let mut wrong = Vec::new();
+        let mut failed = None;
+        let mut note = |detail: Result<Option<String>, onefold_store::Error>| {
+            match detail {
+                Ok(detail) => wrong.extend(detail),
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none()
+        };
+        let txn = self.txn.as_ref();
+        let all = KeyRange::prefix(&[]);
+        txn.scan(Table::Spelling, &all, Direction::Forward, &mut |key, _| note(without_user_id(txn, key)))?;
+        let user_ids = rows::ident_key(USER_ID, "");
+        txn.scan(Table::Ident, &KeyRange::prefix(&user_ids), Direction::Forward, &mut |key, _| {
+            note(without_spelling(txn, key.get(user_ids.len()..).unwrap_or_default()))
+        })?;
+        failed.map_or(Ok(wrong), |error| Err(error.into()))
+    }
+
     /// The user ids of a lower-case form that are in somebody's profile.
     fn known_spellings(&mut self, form: &str) -> Result<Vec<Identifier>, Error> {
         let rows = spellings(self.txn.as_ref(), &KeyRange::prefix(&form_key(form)), usize::MAX)?;
@@ -120,4 +146,30 @@ impl Batch<'_> {
         }
         Ok(known)
     }
+}
+
+/// What is wrong with a row, if anything: it is of a known user id, under its lower-case form, which is another.
+fn without_user_id(store: &dyn Read, key: &[u8]) -> Result<Option<String>, onefold_store::Error> {
+    let Ok((form, value)) = spelling_from(key) else {
+        let key = String::from_utf8_lossy(key).escape_debug().to_string();
+        return Ok(Some(format!("the row `{key}` of the spellings of user ids does not decode")));
+    };
+    let lower = value.to_lowercase();
+    if form != lower || lower == value {
+        return Ok(Some(format!("user_id:{value} is listed as a spelling of `{form}`: expected `{lower}`")));
+    }
+    let known = store.get(Table::Ident, &rows::ident_key(USER_ID, &value))?;
+    Ok(known
+        .is_none()
+        .then(|| format!("user_id:{value} is listed as a spelling of `{form}`, and is no known user id")))
+}
+
+/// What is wrong with the known user id `value`, if anything: one with a capital has its row.
+fn without_spelling(store: &dyn Read, value: &[u8]) -> Result<Option<String>, onefold_store::Error> {
+    let Ok(value) = std::str::from_utf8(value) else { return Ok(None) };
+    let form = value.to_lowercase();
+    if form == value || store.get(Table::Spelling, &spelling_key(&form, value))?.is_some() {
+        return Ok(None);
+    }
+    Ok(Some(format!("user_id:{value} is not listed as a spelling of `{form}`")))
 }

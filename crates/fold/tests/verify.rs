@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Fold, MINUTE, workspace};
+use common::{Fold, MINUTE, track, workspace};
 use onefold_fold::CacheSizes;
 use onefold_fold::profile::Profile;
 use onefold_fold::rows;
@@ -73,6 +73,42 @@ fn a_lost_row_is_found_whatever_its_table() {
         let (key, _) = all(&fold, table).swap_remove(0);
         write(&fold, table, key, None);
         assert!(found(&fold).contains(&invariant), "{table:?}: {:?}", found(&fold));
+    }
+}
+
+/// The list of user ids that differ in case has a row for each user id with a capital, and for nothing else.
+#[test]
+fn a_wrong_spelling_is_named() {
+    let key = |form: &str, value: &str| -> Bytes {
+        let length = u32::try_from(form.len()).unwrap().to_be_bytes();
+        [&length, form.as_bytes(), value.as_bytes()].concat().into()
+    };
+    let sound = || {
+        let mut fold = shop();
+        fold.receive(&[track("X", "Ada"), track("X", "ada"), track("X", "u2")]);
+        assert!(verified(&fold).is_sound(), "{:#?}", verified(&fold));
+        fold
+    };
+    type Damage = fn(&dyn Fn(Bytes, Option<Bytes>), &dyn Fn(&str, &str) -> Bytes);
+    let damages: [(&str, Damage); 4] = [
+        ("user_id:Ada is not listed as a spelling of `ada`", |write, key| write(key("ada", "Ada"), None)),
+        ("user_id:Eve is listed as a spelling of `eve`, and is no known user id", |write, key| {
+            write(key("eve", "Eve"), Some(Bytes::default()));
+        }),
+        ("user_id:u2 is listed as a spelling of `u3`: expected `u2`", |write, key| {
+            write(key("u3", "u2"), Some(Bytes::default()));
+        }),
+        ("the row `?` of the spellings of user ids does not decode", |write, _| {
+            write(Bytes::from(b"?".as_slice()), Some(Bytes::default()));
+        }),
+    ];
+    for (expected, damage) in damages {
+        let fold = sound();
+        damage(&|key, value| write(&fold, Table::Spelling, key, value), &key);
+        let findings = verified(&fold).findings;
+        let told: Vec<_> =
+            findings.iter().map(|finding| (finding.invariant, finding.detail.as_str())).collect();
+        assert_eq!(told, [("ATOM", expected)]);
     }
 }
 

@@ -1,6 +1,14 @@
 //! The command line. Each help page is one that a new user can work from.
 
+mod decisions;
+mod examples;
+
 use clap::{Parser, Subcommand};
+pub(crate) use decisions::{Decide, Decisions, Why};
+use examples::{
+    APPLY_EXAMPLES, CHECK_EXAMPLES, DELIVERIES_EXAMPLES, EXPORT_EXAMPLES, PLAN_EXAMPLES, PROFILE_EXAMPLES,
+    QUARANTINE_EXAMPLES, SEND_EXAMPLES, SERVE_EXAMPLES, TAIL_EXAMPLES, VERIFY_EXAMPLES,
+};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +41,8 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Ask who someone is
     Profile(Profile),
+    /// Decide who is one person and who is not, delete what must be forgotten, list what was decided
+    Decisions(Decisions),
     /// List and re-drive dead letters
     Deliveries(Deliveries),
     /// List what was refused, mend it and send it again
@@ -68,7 +78,8 @@ pub(crate) struct Serve {
     /// A workspace file to apply at start; an unchanged file changes nothing
     #[arg(long, env = "ONEFOLD_WORKSPACE")]
     pub(crate) workspace: Vec<PathBuf>,
-    /// The admin token; made at the first start and shown once if it is not given
+    /// The admin token; outside loopback one is made at the first start and shown once if none is given, on loopback none is
+    /// asked for then
     #[arg(long, env = "ONEFOLD_ADMIN_TOKEN", hide_env_values = true)]
     pub(crate) admin_token: Option<String>,
     /// Believe X-Forwarded-For, -Host and -Proto: only behind a proxy of your own
@@ -383,57 +394,3 @@ pub(crate) enum Refused {
         number: Vec<u64>,
     },
 }
-
-const SERVE_EXAMPLES: &str = r#"Examples:
-  onefold serve --workspace workspace.yaml
-  onefold serve --data /var/lib/onefold --listen 0.0.0.0:8080 --log-format json"#;
-
-const VERIFY_EXAMPLES: &str = r#"Example, with the server stopped:
-  onefold verify --data /var/lib/onefold
-
-Exit code 0 if everything holds, 2 if not, 1 if it cannot be checked."#;
-
-const PLAN_EXAMPLES: &str = r#"Examples:
-  onefold plan workspace.yaml
-  onefold plan --prune sources.yaml audiences.yaml --server https://cdp.example.com"#;
-
-const APPLY_EXAMPLES: &str = r#"Examples:
-  onefold apply workspace.yaml
-  onefold apply --yes --prune workspace.yaml
-
-With --json the changes and the question are shown on stderr; without a terminal --yes is needed."#;
-
-const CHECK_EXAMPLES: &str = r#"Examples:
-  onefold check 'count(page where path = "/pricing" in last 7d) >= 3'
-  onefold check workspace.yaml"#;
-
-const PROFILE_EXAMPLES: &str = r#"Examples:
-  onefold profile get email:ada@example.com
-  onefold profile why anonymous_id:a1 user_id:u1"#;
-
-const DELIVERIES_EXAMPLES: &str = r#"Examples:
-  onefold deliveries list
-  onefold deliveries retry hook 17
-
-With --json `retry` prints a line of JSON for each letter that it tried."#;
-
-const EXPORT_EXAMPLES: &str = r#"Examples:
-  onefold export > workspace.yaml
-  onefold export --json"#;
-
-const SEND_EXAMPLES: &str = r#"Examples:
-  onefold send track --user-id u1 --event 'Order Completed' --properties '{"revenue": 120}'
-  onefold send identify --user-id u1 --traits '{"email": "ada@example.com"}'"#;
-
-const TAIL_EXAMPLES: &str = r#"Examples:
-  onefold tail
-  onefold tail --count 10 --json --where '"Order Completed" where revenue > 100'
-
-With --json each line is a JSON document."#;
-
-const QUARANTINE_EXAMPLES: &str = r#"Examples:
-  onefold quarantine list --bodies
-  onefold quarantine send 0 --body '{"type": "track", "event": "Mended", "userId": "u1"}'
-  onefold quarantine discard 1 2
-
-With --json each item is a line of JSON."#;

@@ -11,17 +11,31 @@ use serde_json::{Map, Value};
 use std::ffi::OsString;
 use std::path::Path;
 
+/// Why there is no command to run.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The parser of the command line has something to say: help, the version, or what is wrong.
+    Said(clap::Error),
+    /// The config file cannot be used.
+    Failed(Failed),
+}
+
+impl From<clap::Error> for Unread {
+    fn from(said: clap::Error) -> Self {
+        Self::Said(said)
+    }
+}
+
 /// Parses the command line, with the settings of the config file that it names, if it names one.
-pub(crate) fn with_config(line: &[OsString]) -> Result<Args, Failed> {
-    let args = Args::parse_from(line);
+pub(crate) fn with_config(line: &[OsString]) -> Result<Args, Unread> {
+    let args = Args::try_parse_from(line)?;
     let Command::Serve(serve) = &args.command else { return Ok(args) };
     let Some(path) = serve.config.clone() else { return Ok(args) };
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        Failed::new(format!("the config file {} cannot be read: {error}", path.display()))
+        Unread::Failed(Failed::new(format!("the config file {} cannot be read: {error}", path.display())))
     })?;
-    let command = defaults(&path, &text)?;
-    let matches = command.get_matches_from(line);
-    Args::from_arg_matches(&matches).map_err(|error| Failed::new(error.to_string()))
+    let command = defaults(&path, &text).map_err(Unread::Failed)?;
+    Ok(Args::from_arg_matches(&command.try_get_matches_from(line)?)?)
 }
 
 /// The command line's definition with the file's settings as defaults of `serve`.

@@ -1,6 +1,7 @@
 //! Calling a Onefold server, as the commands and the demo do.
 
 use crate::args::Server;
+use crate::commands::text::clean_lines;
 use hyper::Method;
 use onefold_connector::{Client, Request};
 use serde_json::Value;
@@ -91,6 +92,11 @@ impl Remote {
         body: Option<&Value>,
     ) -> Result<Value, Failed> {
         let (status, answer) = self.call(method, path, body).await?;
+        Self::taken(status, answer)
+    }
+
+    /// An answer if it is one of success, else what it says went wrong.
+    pub(crate) fn taken(status: u16, answer: Value) -> Result<Value, Failed> {
         if (200..300).contains(&status) {
             return Ok(answer);
         }
@@ -104,6 +110,16 @@ impl Remote {
                 problem["detail"].as_str().unwrap_or_default()
             ));
         }
-        Err(Failed(text))
+        // It can name what clients sent.
+        Err(Failed(clean_lines(&text)))
     }
+}
+
+/// Percent-encodes everything but what stands in a path or query as itself (RFC 3986, unreserved).
+pub(crate) fn encoded(text: &str) -> String {
+    let keep =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'@');
+    text.bytes()
+        .map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

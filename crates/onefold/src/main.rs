@@ -10,15 +10,18 @@ mod config_file;
 mod demo;
 mod http;
 mod server;
+mod standing;
 mod workspace_file;
 
 use args::Command;
+use config_file::Unread;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = match config_file::with_config(&std::env::args_os().collect::<Vec<_>>()) {
         Ok(args) => args,
-        Err(error) => {
+        Err(Unread::Said(said)) => return told(&said),
+        Err(Unread::Failed(error)) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
         }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
             Command::Apply(apply) => commands::workspace::apply(apply).await,
             Command::Check(check) => commands::check::run(&check),
             Command::Profile(profile) => commands::profile::run(profile).await,
+            Command::Decisions(decisions) => commands::decisions::run(decisions).await,
             Command::Deliveries(deliveries) => commands::deliveries::run(deliveries).await,
             Command::Export(export) => commands::workspace::export(export).await,
             Command::Send(send) => commands::send::run(send).await,
@@ -50,4 +54,12 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints what the parser of the command line says. A wrong command line is an error as any other, 1: some commands
+/// have a meaning for clap's 2.
+fn told(said: &clap::Error) -> ExitCode {
+    // Without anybody to read it, the exit code says it still.
+    drop(said.print());
+    if said.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

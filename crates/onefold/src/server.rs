@@ -2,6 +2,7 @@
 
 use crate::args::Serve;
 use crate::http::Failed;
+use crate::standing::Folded;
 use arc_swap::ArcSwapOption;
 use onefold_admin::{Access, Admin, Live, LiveObserver, Parts};
 use onefold_delivery::Delivery;
@@ -77,10 +78,12 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     .map_err(|e| failed("the fold cannot be started")(&e))?;
     let handle = worker.handle();
 
+    let reader = Reader::new(store.clone(), log.clone(), handle.clone(), secret);
     let delivery = Arc::new(Delivery::new(
         store.clone(),
         Arc::new(journal),
         log.clone(),
+        Arc::new(Folded(reader.clone())),
         Arc::new(SystemClock),
         onefold_delivery::Options {
             seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
@@ -98,7 +101,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
     let (metrics, again) = (ingest.metrics(), ingest.clone());
     let admin = Admin::new(Parts {
-        reader: Reader::new(store.clone(), log.clone(), handle.clone(), secret),
+        reader,
         log: log.clone(),
         store,
         delivery: delivery.clone(),

@@ -9,11 +9,13 @@
     reason = "a failure in a test's own helper is a failed test"
 )]
 
+mod common;
+
+use common::{Server, onefold, request, until};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const WORKSPACE: &str = r#"
@@ -25,107 +27,6 @@ sources:
 audiences:
   - { key: buyers, where: 'did("Order Completed")' }
 "#;
-
-struct Server {
-    child: Child,
-    address: String,
-    folder: PathBuf,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let file = folder.join("workspace.yaml");
-        std::fs::write(&file, WORKSPACE).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onefold"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.join("data"))
-            .arg("--workspace")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("not ready: {line}"));
-        let address = address.split_whitespace().next().unwrap().to_owned();
-        Self { child, address, folder: folder.to_owned() }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn kill(mut self) -> PathBuf {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.folder.clone()
-    }
-
-    fn request(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
-        request(&self.address, method, path, body)
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let (status, body) = self.request("GET", path, "").unwrap();
-        assert_eq!(status, 200, "{path}: {body}");
-        body
-    }
-
-    fn profile(&self, id: &str, part: &str) -> Option<Value> {
-        let path = format!("/v1/spaces/acme/collections/users/profiles/{id}/{part}");
-        let (status, body) = self.request("GET", &path, "").unwrap();
-        (status == 200).then_some(body)
-    }
-
-    fn events(&self, id: &str) -> Vec<String> {
-        let events = self.profile(id, "events?limit=200").unwrap_or_default();
-        let names = events["data"].as_array().into_iter().flatten();
-        let mut names: Vec<String> = names
-            .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["event"].as_str().unwrap()))
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// Waits until everything accepted is folded.
-    fn drained(&self) {
-        let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            let status = self.get("/api/status");
-            if status["folded_position"] == status["log_tail"] {
-                return;
-            }
-            assert!(Instant::now() < until, "the fold stands still: {status}");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A child that is gone already needs no killing.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// One request on a connection of its own; `None` if the server went away.
-fn request(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    let text = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(text.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let status = answer.split_whitespace().nth(1)?.parse().ok()?;
-    let body = answer.split_once("\r\n\r\n")?.1;
-    // A chunked body has its sizes between lines; JSON answers here are one chunk.
-    let json = body.find('{').map_or("", |start| &body[start..=body.rfind('}').unwrap_or(start)]);
-    Some((status, serde_json::from_str(json).unwrap_or(Value::Null)))
-}
 
 fn run(program: &str, args: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients");
@@ -143,17 +44,10 @@ fn run(program: &str, args: &[&str]) -> String {
     text
 }
 
-fn onefold(args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_onefold")).args(args).output().unwrap();
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.code().unwrap(), text)
-}
-
 #[test]
 fn analytics_node_is_stitched_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     run("node", &["node.mjs", &server.url(), "wk_server", "1"]);
     server.drained();
     let expected = [
@@ -181,7 +75,7 @@ fn python() -> String {
 #[test]
 fn the_api_describes_itself_in_openapi() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     let count: usize = run(&python(), &["openapi.py", &server.url()]).trim().parse().unwrap();
     assert!(count > 20, "{count} paths");
 }
@@ -189,7 +83,7 @@ fn the_api_describes_itself_in_openapi() {
 #[test]
 fn analytics_python_is_stitched_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     run(&python(), &["python.py", &server.url(), "wk_server", "1"]);
     server.drained();
     let events = server.events("user_id:python-user-1");
@@ -209,7 +103,7 @@ fn analytics_python_is_stitched_and_counted() {
 fn analytics_next_in_a_browser_is_stitched_and_counted() {
     for mode in ["npm", "served"] {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path());
+        let server = Server::start(folder.path(), WORKSPACE);
         let told = run("node", &["browser.mjs", &server.url(), "wk_web", "1", mode]);
         let anonymous: Value = serde_json::from_str(told.trim()).unwrap();
         let anonymous = anonymous["anonymousId"].as_str().unwrap();
@@ -225,9 +119,8 @@ fn analytics_next_in_a_browser_is_stitched_and_counted() {
 #[test]
 fn a_wrong_link_is_explained_cut_and_taken_back() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    let send =
-        |body: Value| assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).unwrap().0, 200);
+    let server = Server::start(folder.path(), WORKSPACE);
+    let send = |body: Value| assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).0, 200);
     send(json!({ "writeKey": "wk_server", "anonymousId": "a1", "traits": { "email": "e1@x.com" } }));
     send(json!({ "writeKey": "wk_server", "anonymousId": "a1", "userId": "u1" }));
     server.drained();
@@ -235,25 +128,25 @@ fn a_wrong_link_is_explained_cut_and_taken_back() {
     assert_eq!((why()["together"].clone(), why()["path"].as_array().unwrap().len()), (json!(true), 2));
     let before = server.profile("user_id:u1", "external_ids").unwrap();
     let cut = json!({ "kind": "cut", "a": { "type": "anonymous_id", "id": "a1" }, "b": { "type": "email", "id": "e1@x.com" } });
-    let (status, answer) = server.request("POST", "/api/decisions", &cut.to_string()).unwrap();
+    let (status, answer) = server.request("POST", "/api/decisions", &cut.to_string());
     assert_eq!(status, 200, "{answer}");
     assert_eq!(why()["together"], false);
     assert_eq!(server.events("email:e1@x.com"), ["identify "]);
     assert_eq!(server.events("user_id:u1"), ["identify "]);
     let undo = json!({ "kind": "undo", "number": answer["number"] });
-    assert_eq!(server.request("POST", "/api/decisions", &undo.to_string()).unwrap().0, 200);
+    assert_eq!(server.request("POST", "/api/decisions", &undo.to_string()).0, 200);
     assert_eq!(server.profile("user_id:u1", "external_ids").unwrap(), before);
     let link = json!({ "kind": "link", "a": { "type": "user_id", "id": "u1" }, "b": { "type": "user_id", "id": "u2" } });
     send(json!({ "writeKey": "wk_server", "userId": "u2" }));
     server.drained();
-    let (status, refused) = server.request("POST", "/api/decisions", &link.to_string()).unwrap();
+    let (status, refused) = server.request("POST", "/api/decisions", &link.to_string());
     assert_eq!((status, &refused["code"]), (409, &json!("refused")));
 }
 
 #[test]
 fn what_the_management_api_refuses_is_a_problem_with_a_code() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     for (method, path, body, status, code) in [
         ("GET", "/api/nothing", "", 404, "not_found"),
         ("DELETE", "/api/decisions", "", 405, "method_not_allowed"),
@@ -263,7 +156,7 @@ fn what_the_management_api_refuses_is_a_problem_with_a_code() {
         ("GET", "/v1/personalize?write_key=nobody&anonymous_id=a", "", 401, "unknown_write_key"),
         ("GET", "/v1/personalize?write_key=wk_web", "", 400, "invalid_request"),
     ] {
-        let (answered, problem) = server.request(method, path, body).unwrap();
+        let (answered, problem) = server.request(method, path, body);
         assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{method} {path}: {problem}");
         assert_eq!(problem["status"], status, "{method} {path}");
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{method} {path}");
@@ -273,10 +166,10 @@ fn what_the_management_api_refuses_is_a_problem_with_a_code() {
 #[test]
 fn audiences_stand_among_the_traits_as_true_and_false() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     let does = |event: &str| {
         let body = json!({ "writeKey": "wk_server", "userId": "u", "event": event });
-        assert_eq!(server.request("POST", "/v1/track", &body.to_string()).unwrap().0, 200);
+        assert_eq!(server.request("POST", "/v1/track", &body.to_string()).0, 200);
         server.drained();
         server.profile("user_id:u", "traits?class=audience").unwrap()["traits"].clone()
     };
@@ -287,32 +180,30 @@ fn audiences_stand_among_the_traits_as_true_and_false() {
 #[test]
 fn plan_and_apply_take_effect_at_once_history_included() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     let order = json!({ "writeKey": "wk_server", "userId": "u", "event": "Product Viewed" });
-    assert_eq!(server.request("POST", "/v1/track", &order.to_string()).unwrap().0, 200);
+    assert_eq!(server.request("POST", "/v1/track", &order.to_string()).0, 200);
     server.drained();
     let file = folder.path().join("more.yaml");
     let more = format!("{WORKSPACE}  - {{ key: lookers, where: 'did(\"Product Viewed\")' }}\n");
     std::fs::write(&file, &more).unwrap();
     let (file, url) = (file.display().to_string(), server.url());
-    let (code, text) = onefold(&["plan", &file, "--server", &url]);
+    let (code, text, _) = onefold(&["plan", &file, "--server", &url]);
     assert_eq!((code, text.as_str()), (2, "+ audiences lookers\n1 would change\n"));
-    let (code, text) = onefold(&["apply", &file, "--yes", "--server", &url]);
-    assert_eq!(code, 0, "{text}");
-    let until = Instant::now() + Duration::from_secs(10);
-    while server.profile("user_id:u", "audiences").unwrap()["data"] != json!([{ "key": "lookers" }]) {
-        assert!(Instant::now() < until, "history was not taken in");
-        std::thread::yield_now();
-    }
-    assert_eq!(onefold(&["plan", &file, "--server", &url]), (0, "nothing would change\n".to_owned()));
+    let (code, text, error) = server.onefold(&["apply", &file, "--yes"]);
+    assert_eq!(code, 0, "{text}{error}");
+    until("history was not taken in", || {
+        server.profile("user_id:u", "audiences").unwrap()["data"] == json!([{ "key": "lookers" }])
+    });
+    let nothing = (0, "nothing would change\n".to_owned(), String::new());
+    assert_eq!(server.onefold(&["plan", &file]), nothing);
     std::fs::write(
         folder.path().join("bad.yaml"),
         more.replace("did(\"Product Viewed\")", "dib(\"Product Viewed\")"),
     )
     .unwrap();
-    let (code, text) =
-        onefold(&["plan", &folder.path().join("bad.yaml").display().to_string(), "--server", &url]);
-    assert!(code == 1 && text.contains("audiences.lookers") && text.contains("did"), "{text}");
+    let (code, _, error) = server.onefold(&["plan", &folder.path().join("bad.yaml").display().to_string()]);
+    assert!(code == 1 && error.contains("audiences.lookers") && error.contains("did"), "{error}");
 }
 
 /// I16: what other rules would make of everybody is shown first, then done for the whole history at once, and undone by
@@ -320,10 +211,10 @@ fn plan_and_apply_take_effect_at_once_history_included() {
 #[test]
 fn other_identity_rules_are_previewed_and_applied_to_history() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     for (user, email) in [("u1", "house@x.com"), ("u2", "house@x.com"), ("u2", "own@x.com")] {
         let body = json!({ "writeKey": "wk_server", "userId": user, "traits": { "email": email } });
-        assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).unwrap().0, 200);
+        assert_eq!(server.request("POST", "/v1/identify", &body.to_string()).0, 200);
     }
     server.drained();
     let alone = server.profile("email:own@x.com", "external_ids").unwrap();
@@ -331,16 +222,16 @@ fn other_identity_rules_are_previewed_and_applied_to_history() {
     let rules = "version: 1\nworkspace: acme\nidentity: { preset: product, identifiers: [{ type: user_id, limit: 5 }] }\n";
     std::fs::write(&file, rules).unwrap();
     let file = file.display().to_string();
-    let (code, text, _) = command(&server, &["plan", &file]);
+    let (code, text, _) = server.onefold(&["plan", &file]);
     let expected = "~ identity rules\n  2 profiles become 1\n  1 come of several:\n    user_id:u1, user_id:u2 -> user_id:u1\n";
     assert!(code == 2 && text.starts_with(expected), "{text}");
     assert_eq!(server.profile("email:own@x.com", "external_ids").unwrap(), alone, "a plan changes nothing");
-    let (code, text, error) = command(&server, &["apply", "--yes", &file]);
+    let (code, text, error) = server.onefold(&["apply", "--yes", &file]);
     assert_eq!(code, 0, "{text}{error}");
     assert_eq!(server.events("user_id:u1").len(), 3);
     assert_eq!(server.get("/api/why?a=user_id:u1&b=email:own@x.com")["together"], true);
     std::fs::write(&file, "version: 1\nworkspace: acme\nidentity: { preset: product }\n").unwrap();
-    let (code, text, _) = command(&server, &["apply", "--yes", &file]);
+    let (code, text, _) = server.onefold(&["apply", "--yes", &file]);
     assert!(code == 0 && text.contains("1 become several:"), "{text}");
     assert_eq!(server.profile("email:own@x.com", "external_ids").unwrap(), alone);
 }
@@ -350,9 +241,8 @@ fn other_identity_rules_are_previewed_and_applied_to_history() {
 fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = 0u64;
-    let mut path = folder.path().to_owned();
     for round in 0..3 {
-        let server = Server::start(&path);
+        let server = Server::start(folder.path(), WORKSPACE);
         let address = server.address.clone();
         let clients: Vec<_> = (0..4)
             .map(|client| {
@@ -365,7 +255,7 @@ fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
                             json!({ "writeKey": "wk_server", "userId": "u", "event": "E", "messageId": id })
                                 .to_string();
                         match request(&address, "POST", "/v1/track", &body) {
-                            Some((200, _)) => last = number + 1,
+                            Ok((200, _)) => last = number + 1,
                             _ => break,
                         }
                         if number % 5 == 0 {
@@ -377,14 +267,13 @@ fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
                 })
             })
             .collect();
-        let until = Instant::now() + Duration::from_secs(20);
-        while server.get("/api/status")["folded"].as_u64().unwrap() < acknowledged + 150 {
-            assert!(Instant::now() < until);
-        }
-        path = server.kill();
+        until("too little is folded", || {
+            server.get("/api/status")["folded"].as_u64().unwrap() >= acknowledged + 150
+        });
+        server.kill();
         acknowledged += clients.into_iter().map(|client| client.join().unwrap()).sum::<u64>();
     }
-    let server = Server::start(&path);
+    let server = Server::start(folder.path(), WORKSPACE);
     server.drained();
     let folded = server.get("/api/status")["folded"].as_u64().unwrap();
     // Beyond those acknowledged, at most one per client and round was durable when its answer was lost.
@@ -394,8 +283,8 @@ fn every_acknowledged_event_survives_kill_9_and_is_folded_once() {
     );
     let owned = server.profile("user_id:u", "metadata").unwrap()["metadata"]["events"].as_u64().unwrap();
     assert_eq!(owned, folded);
-    let data = server.kill().join("data");
-    let (code, text) = onefold(&["verify", "--data", &data.display().to_string()]);
+    let data = server.kill();
+    let (code, text, _) = onefold(&["verify", "--data", &data.display().to_string()]);
     assert!(code == 0 && text.ends_with("everything holds\n"), "{text}");
 }
 
@@ -426,56 +315,46 @@ fn the_demo_stitches_fills_and_empties_audiences_and_delivers() {
     }
 }
 
-fn command(server: &Server, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_onefold"))
-        .args(args)
-        .args(["--server", &server.url()])
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
 #[test]
 fn what_is_exported_changes_nothing_and_keeps_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), WORKSPACE);
     let file = folder.path().join("hook.yaml");
     let hook = "version: 1\nworkspace: acme\ndestinations:\n  - { key: hook, kind: webhook, config: { url: 'http://127.0.0.1:9/', secret: whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=, allow_private: true } }\n";
     std::fs::write(&file, hook).unwrap();
-    assert_eq!(command(&server, &["apply", "--yes", file.to_str().unwrap()]).0, 0);
-    let (code, exported, _) = command(&server, &["export"]);
+    assert_eq!(server.onefold(&["apply", "--yes", file.to_str().unwrap()]).0, 0);
+    let (code, exported, _) = server.onefold(&["export"]);
     assert_eq!(code, 0);
     assert!(exported.contains("did(\"Order Completed\")") && !exported.contains("b25lZm9s"), "{exported}");
     std::fs::write(&file, &exported).unwrap();
-    assert_eq!(command(&server, &["plan", "--prune", file.to_str().unwrap()]).0, 0);
+    assert_eq!(server.onefold(&["plan", "--prune", file.to_str().unwrap()]).0, 0);
     std::fs::write(&file, exported.replace("127.0.0.1:9/", "127.0.0.1:10/")).unwrap();
-    let (code, changes, _) = command(&server, &["plan", file.to_str().unwrap()]);
+    let (code, changes, _) = server.onefold(&["plan", file.to_str().unwrap()]);
     assert_eq!((code, changes.contains("~ destinations hook")), (2, true), "{changes}");
     // Elsewhere there is no secret for the three stars to stand for.
     let other = tempfile::tempdir().unwrap();
-    let elsewhere = Server::start(other.path());
-    let (code, _, error) = command(&elsewhere, &["plan", file.to_str().unwrap()]);
+    let elsewhere = Server::start(other.path(), WORKSPACE);
+    let (code, _, error) = elsewhere.onefold(&["plan", file.to_str().unwrap()]);
     assert_eq!((code, error.contains("destinations.hook.config.secret")), (1, true), "{error}");
 }
 
 #[test]
 fn what_was_refused_is_listed_mended_and_sent_again_once() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    let (code, _, error) = command(&server, &["send", "track", "--user-id", "u1"]);
+    let server = Server::start(folder.path(), WORKSPACE);
+    let (code, _, error) = server.onefold(&["send", "track", "--user-id", "u1"]);
     assert_eq!((code, error.contains("needs `event`")), (1, true), "{error}");
     server.drained();
-    let (_, list, _) = command(&server, &["quarantine", "list", "--bodies"]);
+    let (_, list, _) = server.onefold(&["quarantine", "list", "--bodies"]);
     assert!(list.contains("missing_event") && list.contains("\"type\":\"track\""), "{list}");
-    assert!(list.contains("1 items; 0 dropped"), "{list}");
-    let (code, _, error) = command(&server, &["quarantine", "send", "0"]);
+    assert!(list.contains("1 item; 0 dropped"), "{list}");
+    let (code, _, error) = server.onefold(&["quarantine", "send", "0"]);
     assert_eq!((code, error.contains("refused again (missing_event)")), (1, true), "{error}");
     let mended = r#"{"type":"track","event":"Mended","userId":"u1"}"#;
-    assert_eq!(command(&server, &["quarantine", "send", "0", "--body", mended]).0, 0);
+    assert_eq!(server.onefold(&["quarantine", "send", "0", "--body", mended]).0, 0);
     server.drained();
     assert_eq!(server.events("user_id:u1"), ["track Mended"]);
-    let (code, _, error) = command(&server, &["quarantine", "discard", "0"]);
+    let (code, _, error) = server.onefold(&["quarantine", "discard", "0"]);
     assert_eq!((code, error.contains("no item 0")), (1, true), "{error}");
     let decisions = server.get("/api/decisions");
     assert_eq!(decisions["data"][0]["decision"], json!({ "kind": "release", "number": 0 }));
@@ -484,10 +363,9 @@ fn what_was_refused_is_listed_mended_and_sent_again_once() {
 #[test]
 fn tail_shows_the_events_that_were_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    let mut tail = Command::new(env!("CARGO_BIN_EXE_onefold"))
-        .args(["tail", "--count", "1", "--json", "--where", "\"Order Completed\" where revenue > 10"])
-        .args(["--server", &server.url()])
+    let server = Server::start(folder.path(), WORKSPACE);
+    let mut tail = server
+        .command(&["tail", "--count", "1", "--json", "--where", "\"Order Completed\" where revenue > 10"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -501,7 +379,7 @@ fn tail_shows_the_events_that_were_asked_for() {
         for n in 0.. {
             for (revenue, name) in [(5, "small"), (20 + n, "large")] {
                 let body = json!({ "writeKey": "wk_server", "userId": name, "event": "Order Completed", "properties": { "revenue": revenue } });
-                request(&address, "POST", "/v1/track", &body.to_string());
+                request(&address, "POST", "/v1/track", &body.to_string()).unwrap();
             }
             if stop.try_recv().is_ok() || Instant::now() > until {
                 return;
@@ -526,20 +404,13 @@ fn the_config_file_gives_way_to_variables_and_flags() {
         folder.path().display()
     );
     std::fs::write(folder.path().join("onefold.yaml"), config).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_onefold"))
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .env("ONEFOLD_CONFIG", folder.path().join("onefold.yaml"))
-        .env("ONEFOLD_LIMIT_ITEM_BYTES", "150")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split("http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-    let server = Server { child, address, folder: folder.path().to_owned() };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onefold"));
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    command.env("ONEFOLD_CONFIG", folder.path().join("onefold.yaml")).env("ONEFOLD_LIMIT_ITEM_BYTES", "150");
+    let server = Server::ready(&mut command, folder.path());
     let send = |length: usize| {
         let body = json!({ "writeKey": "wk_server", "event": "X", "userId": "u".repeat(length) });
-        server.request("POST", "/v1/track", &body.to_string()).unwrap().0
+        server.request("POST", "/v1/track", &body.to_string()).0
     };
     assert_eq!((send(50), send(120)), (200, 413));
     assert!(folder.path().join("data/log").is_dir());

@@ -2,92 +2,46 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
 
+mod common;
+
+use common::{Server, until};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-struct Server {
-    child: Child,
-    url: String,
+/// Exit code, stdout and stderr of a command that is asked for JSON.
+fn run(server: &Server, args: &[&str]) -> (i32, String, String) {
+    server.onefold(&[args, &["--json"]].concat())
 }
 
-impl Server {
-    fn start(folder: &Path, workspace: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onefold"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(folder.join("data"))
-            .arg("--workspace")
-            .arg(workspace)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = address.unwrap_or_else(|| panic!("not ready: {line}")).to_owned();
-        Self { child, url }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onefold"));
-        command.args(args).arg("--json").env("ONEFOLD_SERVER", &self.url);
-        command
-    }
-
-    /// Exit code, stdout and stderr.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
-        let output = self.command(args).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-    }
-
-    /// The one document that a command prints.
-    fn document(&self, args: &[&str], expected: i32) -> Value {
-        let (code, out, error) = self.run(args);
-        assert_eq!(code, expected, "{args:?}: {out}{error}");
-        serde_json::from_str(&out).unwrap_or_else(|wrong| panic!("{args:?}: {wrong}: {out}"))
-    }
-
-    /// The documents of a command that prints one a line.
-    fn documents(&self, args: &[&str]) -> Vec<Value> {
-        let (code, out, error) = self.run(args);
-        assert_eq!(code, 0, "{args:?}: {out}{error}");
-        lines(&out)
-    }
-
-    /// What a command that fails says, on stderr alone.
-    fn failure(&self, args: &[&str]) -> String {
-        let (code, out, error) = self.run(args);
-        assert_eq!((code, out.as_str()), (1, ""), "{args:?}: {error}");
-        error
-    }
+/// The one document that a command prints.
+fn document(server: &Server, args: &[&str], expected: i32) -> Value {
+    let (code, out, error) = run(server, args);
+    assert_eq!(code, expected, "{args:?}: {out}{error}");
+    serde_json::from_str(&out).unwrap_or_else(|wrong| panic!("{args:?}: {wrong}: {out}"))
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A child that is gone already needs no killing.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// The documents of a command that prints one a line.
+fn documents(server: &Server, args: &[&str]) -> Vec<Value> {
+    let (code, out, error) = run(server, args);
+    assert_eq!(code, 0, "{args:?}: {out}{error}");
+    lines(&out)
+}
+
+/// What a command that fails says, on stderr alone.
+fn failure(server: &Server, args: &[&str]) -> String {
+    let (code, out, error) = run(server, args);
+    assert_eq!((code, out.as_str()), (1, ""), "{args:?}: {error}");
+    error
 }
 
 fn lines(text: &str) -> Vec<Value> {
     let parse = |line| serde_json::from_str(line).unwrap_or_else(|wrong| panic!("{wrong}: {line}"));
     text.lines().map(parse).collect()
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 /// A webhook that refuses whatever it is sent, so that there are dead letters; its address.
@@ -126,73 +80,87 @@ fn configuration(server: &Server, folder: &Path, workspace: &str) {
     let file = folder.join("more.yaml");
     std::fs::write(&file, format!("{workspace}  - {{ key: lookers, where: 'did(\"Looked\")' }}\n")).unwrap();
     let file = file.to_str().unwrap();
-    assert_eq!(server.document(&["check", file], 0)["audiences"], 2);
-    assert_eq!(server.document(&["check", "did(\"Looked\")"], 0)["kind"], "condition");
+    assert_eq!(document(server, &["check", file], 0)["audiences"], 2);
+    assert_eq!(document(server, &["check", "did(\"Looked\")"], 0)["kind"], "condition");
     let change = json!([{ "action": "create", "kind": "audiences", "key": "lookers" }]);
-    assert_eq!(server.document(&["plan", file], 2)["changes"], change);
+    assert_eq!(document(server, &["plan", file], 2)["changes"], change);
     // Nobody is there to be asked; what would have changed is told beside the error.
-    assert!(server.failure(&["apply", file]).contains("+ audiences lookers\n"));
-    assert_eq!(server.document(&["apply", "--yes", file], 0)["changes"], change);
-    assert_eq!(server.document(&["apply", file], 0)["changes"], json!([]));
-    assert_eq!(server.document(&["plan", file], 0)["changes"], json!([]));
-    assert_eq!(server.document(&["export"], 0)["workspace"], "acme");
+    assert!(failure(server, &["apply", file]).contains("+ audiences lookers\n"));
+    assert_eq!(document(server, &["apply", "--yes", file], 0)["changes"], change);
+    assert_eq!(document(server, &["apply", file], 0)["changes"], json!([]));
+    assert_eq!(document(server, &["plan", file], 0)["changes"], json!([]));
+    assert_eq!(document(server, &["export"], 0)["workspace"], "acme");
 }
 
 fn events(server: &Server) {
     // The stream begins at some instant after the start: orders come until it has shown two.
-    let mut tail = server.command(&["tail", "--all", "--count", "2"]).stdout(Stdio::piped()).spawn().unwrap();
-    wait_until("tail shows nothing", || {
-        let sent = server.document(&["send", "track", "--user-id", "u1", "--event", "Order Completed"], 0);
+    let mut tail =
+        server.command(&["tail", "--all", "--count", "2", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    until("tail shows nothing", || {
+        let sent = document(server, &["send", "track", "--user-id", "u1", "--event", "Order Completed"], 0);
         assert_eq!(sent["userId"], "u1");
         tail.try_wait().unwrap().is_some()
     });
     let mut shown = String::new();
     tail.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
     assert_eq!(lines(&shown).len(), 2, "{shown}");
-    assert!(server.document(&["profile", "get", "user_id:u1"], 0)["traits"].is_object());
-    assert!(server.document(&["profile", "timeline", "user_id:u1"], 0)["data"].is_array());
-    assert_eq!(server.document(&["profile", "why", "user_id:u1", "user_id:u2"], 0)["together"], false);
-    assert!(server.failure(&["profile", "get", "user_id:never"]).starts_with("error: "));
+    assert!(document(server, &["profile", "get", "user_id:u1"], 0)["traits"].is_object());
+    assert!(document(server, &["profile", "timeline", "user_id:u1"], 0)["data"].is_array());
+    assert_eq!(document(server, &["profile", "why", "user_id:u1", "user_id:u2"], 0)["together"], false);
+    assert!(failure(server, &["profile", "get", "user_id:never"]).starts_with("error: "));
 }
 
 fn dead_letters(server: &Server) {
-    let list = || server.document(&["deliveries", "list", "hook"], 0)["data"][0].clone();
-    wait_until("no dead letter", || !list()["dead_letters"].as_array().unwrap().is_empty());
+    let list = || document(server, &["deliveries", "list", "hook"], 0)["data"][0].clone();
+    until("no dead letter", || !list()["dead_letters"].as_array().unwrap().is_empty());
     let number = list()["dead_letters"][0]["number"].clone();
-    let tried = server.documents(&["deliveries", "retry", "hook", &number.to_string()]);
+    let tried = documents(server, &["deliveries", "retry", "hook", &number.to_string()]);
     assert_eq!((&tried[0]["number"], &tried[0]["delivered"]), (&number, &json!(false)));
-    assert!(!server.documents(&["deliveries", "retry", "hook"]).is_empty());
+    assert!(!documents(server, &["deliveries", "retry", "hook"]).is_empty());
 }
 
 fn refused_items(server: &Server) {
     for _ in 0..2 {
-        assert!(server.failure(&["send", "track", "--user-id", "u1"]).contains("needs `event`"));
+        assert!(failure(server, &["send", "track", "--user-id", "u1"]).contains("needs `event`"));
     }
-    let list = || server.documents(&["quarantine", "list"]);
-    wait_until("nothing was refused", || list().len() == 2);
-    let numbers: Vec<String> = list().iter().map(|item| item["number"].to_string()).collect();
+    let list = || document(server, &["quarantine", "list"], 0);
+    until("nothing was refused", || list()["data"].as_array().unwrap().len() == 2);
+    assert_eq!(list()["dropped"], 0);
+    let numbers: Vec<String> =
+        list()["data"].as_array().unwrap().iter().map(|item| item["number"].to_string()).collect();
     let mended = r#"{"type":"track","event":"Mended","userId":"u1"}"#;
-    let sent = server.documents(&["quarantine", "send", &numbers[0], "--body", mended]);
+    let sent = documents(server, &["quarantine", "send", &numbers[0], "--body", mended]);
     assert_eq!(sent, [json!({ "number": 0, "outcome": "sent" })]);
-    let discarded = server.documents(&["quarantine", "discard", &numbers[1]]);
+    let discarded = documents(server, &["quarantine", "discard", &numbers[1]]);
     assert_eq!(discarded, [json!({ "number": 1, "outcome": "discarded" })]);
-    assert!(list().is_empty());
+    assert_eq!(list(), json!({ "data": [], "dropped": 0 }));
+}
+
+fn decisions(server: &Server) {
+    let before = document(server, &["decisions", "list"], 0)["data"].as_array().unwrap().len();
+    let taken = document(server, &["decisions", "block", "email:shared@x.com"], 0);
+    let list = document(server, &["decisions", "list"], 0)["data"].clone();
+    assert_eq!((list.as_array().unwrap().len(), &list[before]["number"]), (before + 1, &taken["number"]));
+    let kind = json!({ "kind": "block", "id": { "type": "email", "id": "shared@x.com" } });
+    assert_eq!(list[before]["decision"], kind);
+    assert!(failure(server, &["decisions", "undo", "99"]).contains("there is no decision 99"));
+    // Nobody is there to be asked.
+    assert!(failure(server, &["decisions", "delete-profile", "user_id:u1"]).contains("--yes"));
 }
 
 #[test]
 fn what_every_command_prints_for_programs_is_json() {
     let folder = tempfile::tempdir().unwrap();
     let workspace = workspace(&refusing_webhook());
-    let file = folder.path().join("workspace.yaml");
-    std::fs::write(&file, &workspace).unwrap();
-    let mut server = Server::start(folder.path(), &file);
+    let mut server = Server::start(folder.path(), &workspace);
     configuration(&server, folder.path(), &workspace);
     events(&server);
     dead_letters(&server);
     refused_items(&server);
+    decisions(&server);
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     let data = folder.path().join("data");
-    assert_eq!(server.document(&["verify", "--data", data.to_str().unwrap()], 0)["found"], 0);
-    assert!(server.failure(&["deliveries", "list"]).contains("is the server running?"));
+    assert_eq!(document(&server, &["verify", "--data", data.to_str().unwrap()], 0)["found"], 0);
+    assert!(failure(&server, &["deliveries", "list"]).contains("is the server running?"));
 }

@@ -4,122 +4,45 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
 
+mod common;
+
+use common::{Server, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 const WORKSPACE: &str =
     "version: 1\nworkspace: acme\nsources:\n  - { key: server, kind: server, write_key: wk_server }\n";
 
-struct Server {
-    child: Child,
-    address: String,
+/// A server after `prelude` in its shell.
+fn start(folder: &Path, prelude: &str) -> Server {
+    Server::start_after(prelude, folder, WORKSPACE)
 }
 
-impl Server {
-    /// A server on `folder`, after `prelude` in its shell.
-    fn start(folder: &Path, prelude: &str) -> Self {
-        let file = folder.join("workspace.yaml");
-        std::fs::write(&file, WORKSPACE).unwrap();
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("{prelude}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_onefold")])
-            .args(["serve", "--listen", "127.0.0.1:0", "--cache-mib", "64", "--data"])
-            .arg(folder.join("data"))
-            .arg("--workspace")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("not ready: {line}"));
-        let address = address.split_whitespace().next().unwrap().to_owned();
-        Self { child, address }
-    }
-
-    /// Status and body; the server must answer.
-    fn request(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
-        request(&self.address, method, path, body).unwrap_or_else(|error| {
-            panic!("{method} {path}: {error}; the server's exit: {:?}", self.child.try_wait().unwrap())
-        })
-    }
-
-    fn get(&mut self, path: &str) -> Value {
-        let (status, body) = self.request("GET", path, "");
-        assert_eq!(status, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    fn track(&mut self, id: &str) -> u16 {
-        let body = json!({ "writeKey": "wk_server", "userId": "u", "event": "E", "messageId": id });
-        self.request("POST", "/v1/track", &body.to_string()).0
-    }
-
-    fn drained(&mut self) {
-        until("the fold stands still", || {
-            let status = self.get("/api/status");
-            status["folded_position"] == status["log_tail"]
-        });
-    }
-
-    /// Memory of its own, in KiB.
-    fn anonymous_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-
-    fn sockets(&self) -> usize {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
-        // A file that was closed since it was listed is no socket.
-        let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
-    }
+fn track(server: &Server, id: &str) -> u16 {
+    let body = json!({ "writeKey": "wk_server", "userId": "u", "event": "E", "messageId": id });
+    server.request("POST", "/v1/track", &body.to_string()).0
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A child that is gone already needs no killing.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// Memory of its own, in KiB.
+fn anonymous_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Waits until `done`.
-fn until(or: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < deadline, "{or}");
-        std::thread::yield_now();
-    }
+fn open_files(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().count()
 }
 
-/// One request on a connection of its own.
-fn request(address: &str, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let broken = || std::io::Error::other(format!("no HTTP: {answer}"));
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
-    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
-    // A chunked body has its sizes between lines; JSON answers here are one chunk.
-    let json = body.find('{').map_or(body, |start| &body[start..=body.rfind('}').unwrap_or(start)]);
-    Ok((status, json.to_owned()))
+fn sockets(server: &Server) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap();
+    // A file that was closed since it was listed is no socket.
+    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 #[test]
@@ -135,9 +58,9 @@ fn ten_thousand_idle_connections_harm_nobody() {
     }
     let folder = tempfile::tempdir().unwrap();
     // The soft limit that most systems give: the server has to raise it.
-    let mut server = Server::start(folder.path(), "ulimit -Sn 1024");
-    assert_eq!(server.track("before"), 200);
-    let before = server.anonymous_kib();
+    let server = start(folder.path(), "ulimit -Sn 1024");
+    assert_eq!(track(&server, "before"), 200);
+    let before = anonymous_kib(&server);
     let mut idle = Vec::new();
     for number in 0..most {
         let mut stream = TcpStream::connect(&server.address).unwrap();
@@ -146,14 +69,14 @@ fn ten_thousand_idle_connections_harm_nobody() {
         }
         idle.push(stream);
     }
-    until("the server does not take them all", || server.sockets() >= most);
-    assert_eq!(server.track("during"), 200);
+    until("the server does not take them all", || sockets(&server) >= most);
+    assert_eq!(track(&server, "during"), 200);
     assert_eq!(server.request("GET", "/healthz", "").0, 200);
-    let grown = server.anonymous_kib().saturating_sub(before);
+    let grown = anonymous_kib(&server).saturating_sub(before);
     assert!(grown < 300 << 10, "{most} idle connections take {grown} KiB");
     drop(idle);
-    until("connections that are gone stay open", || server.sockets() < 500);
-    assert_eq!(server.track("after"), 200);
+    until("connections that are gone stay open", || sockets(&server) < 500);
+    assert_eq!(track(&server, "after"), 200);
     server.drained();
     assert_eq!(server.get("/api/status")["folded"], 3);
 }
@@ -162,14 +85,14 @@ fn ten_thousand_idle_connections_harm_nobody() {
 #[test]
 fn connections_leave_file_descriptors_to_the_log_and_the_state() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(folder.path(), "ulimit -n 256");
+    let mut server = start(folder.path(), "ulimit -n 256");
     // More than there are places for, fewer than the kernel's queue takes besides.
     let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
-    until("the server takes too few", || server.sockets() >= 128);
-    assert!(server.open_files() < 250, "{} files", server.open_files());
+    until("the server takes too few", || sockets(&server) >= 128);
+    assert!(open_files(&server) < 250, "{} files", open_files(&server));
     assert_eq!(server.child.try_wait().unwrap(), None);
     drop(idle);
-    assert_eq!(server.track("after"), 200);
+    assert_eq!(track(&server, "after"), 200);
 }
 
 /// A tmpfs that goes with the test.
@@ -218,12 +141,12 @@ fn a_full_disk_answers_503_and_nothing_acknowledged_is_lost() {
     };
     let filler = folder.path().join("filler");
     std::fs::write(&filler, vec![1; 150 << 20]).unwrap();
-    let mut server = Server::start(folder.path(), "");
+    let server = start(folder.path(), "");
     let mut taken = 0;
     let refused = loop {
         let (status, body) = server.request("POST", "/v1/batch", &batch(taken));
         if status != 200 {
-            break (status, serde_json::from_str::<Value>(&body).unwrap()["error"]["code"].clone());
+            break (status, body["error"]["code"].clone());
         }
         taken += 1;
         assert!(taken < 1_000, "the disk does not fill");
@@ -244,7 +167,7 @@ fn a_full_disk_answers_503_and_nothing_acknowledged_is_lost() {
     });
     taken += 1;
     drop(server);
-    let mut server = Server::start(folder.path(), "");
+    let server = start(folder.path(), "");
     assert_eq!(server.request("POST", "/v1/batch", &batch(taken)).0, 200);
     taken += 1;
     server.drained();

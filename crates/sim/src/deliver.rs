@@ -8,7 +8,7 @@
 use crate::dice::Dice;
 use crate::dump;
 use crate::receiver::{Deed, Receiver};
-use onefold_delivery::{Delivery, Options};
+use onefold_delivery::{Delivery, Options, Standing, Stands};
 use onefold_log::{ManualClock, SharedLog};
 use onefold_store::{MemoryStore, Store};
 use onefold_types::effect::Effect;
@@ -24,6 +24,15 @@ const FAILING: u32 = 30;
 
 /// A phase that takes longer has hung.
 const PHASE_MAX: Duration = Duration::from_secs(40);
+
+/// No run sends a dead letter again.
+struct AsSaid;
+
+impl Standing for AsSaid {
+    fn of(&self, _: &Effect) -> Result<Stands, onefold_store::Error> {
+        Ok(Stands::AsSaid)
+    }
+}
 
 /// The delivering side of a run.
 pub struct Deliverer {
@@ -76,8 +85,8 @@ impl Deliverer {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of the runtime");
             tokio::spawn(self.receiver.clone().serve(listener));
             let clock = Arc::new(ManualClock::at(Timestamp(1_700_000_000_000)));
-            let delivery =
-                Delivery::new(store.clone(), self.journal.clone(), log.clone(), clock, self.options);
+            let (journal, standing) = (self.journal.clone(), Arc::new(AsSaid));
+            let delivery = Delivery::new(store.clone(), journal, log.clone(), standing, clock, self.options);
             delivery.configure(&self.aimed(catalogue));
             let start = Instant::now();
             loop {

@@ -46,6 +46,10 @@ pub struct Known {
     pub members: BTreeSet<u32>,
     /// Its computed traits; 0 is kept as absence.
     pub computed: BTreeMap<u32, Value>,
+    /// Since when it is in each of its audiences.
+    pub since: BTreeMap<u32, i64>,
+    /// When each computed trait last changed.
+    pub changed: BTreeMap<u32, i64>,
     /// Its traits.
     pub traits: BTreeMap<String, Value>,
     /// When it was last looked at.
@@ -337,7 +341,9 @@ impl Model {
             let Some(known) = self.people.get_mut(&handle) else { continue };
             // What was removed is nobody's any more, and no destination asks for it.
             known.members.retain(|id| audiences.contains(id));
+            known.since.retain(|id, _| audiences.contains(id));
             known.computed.retain(|id, _| computed.contains(id));
+            known.changed.retain(|id, _| computed.contains(id));
             self.look(handle, now, true);
         }
     }
@@ -445,7 +451,7 @@ impl Model {
 
     /// Looks at one profile at an instant, and notes what is other than it was.
     fn look(&mut self, handle: u64, at: Timestamp, initial: bool) {
-        let (Some(known), Some(catalogue)) = (self.people.get(&handle).cloned(), self.catalogue.clone())
+        let (Some(mut known), Some(catalogue)) = (self.people.get(&handle).cloned(), self.catalogue.clone())
         else {
             if let Some(known) = self.people.get_mut(&handle) {
                 // Before the first catalogue nothing is asked, but traits are known.
@@ -468,12 +474,17 @@ impl Model {
             };
             let wanted = name == some;
             self.expect(handle, at, format!("{sign}{name}"), wanted);
+            known.since.remove(audience);
+            if members.contains(audience) {
+                known.since.insert(*audience, at.0);
+            }
         }
         let mut computed = BTreeMap::new();
         for (key, id) in &catalogue.traits {
             let value = values.get(key).map_or(Value::from(0), number);
             if known.computed.get(&id.0).cloned().unwrap_or(Value::from(0)) != value {
                 self.expect(handle, at, format!("{key}={value}"), false);
+                known.changed.insert(id.0, at.0);
             }
             if value != 0 {
                 computed.insert(id.0, value);
@@ -489,9 +500,8 @@ impl Model {
                 }
             }
         }
-        if let Some(known) = self.people.get_mut(&handle) {
-            (known.members, known.computed, known.traits, known.at) = (members, computed, traits, at.0);
-        }
+        (known.members, known.computed, known.traits, known.at) = (members, computed, traits, at.0);
+        self.people.insert(handle, known);
     }
 
     /// How many have folded messages of these ids, by id: what ACK and ONCE ask.
@@ -527,6 +537,13 @@ impl Model {
             }
         }
         accounts
+    }
+
+    /// The members of an account, each with the earliest sign of it.
+    #[must_use]
+    pub fn members_of(&self, account: &str) -> BTreeMap<u64, i64> {
+        let since = |known: &Known| Self::accounts_of(known).get(account).copied();
+        self.people.iter().filter_map(|(handle, known)| Some((*handle, since(known)?))).collect()
     }
 
     /// Whether anything was ever deleted.

@@ -60,7 +60,7 @@ tables! {
     Transition = "trans",
     /// Effects waiting for delivery, by destination and number.
     Outbox = "outbox",
-    /// (audience, profile handle) → nothing: members, a read index.
+    /// (audience, profile handle) → since when: members, a read index.
     AudienceMember = "audience",
     /// Rejected items, numbered.
     Quarantine = "quarantine",

@@ -53,6 +53,11 @@ pub enum Decision {
         /// Any of its identifiers.
         id: Identifier,
     },
+    /// Issue the customer key of whoever has this identifier now, and not with the first effect that leaves.
+    IssueCustomerKey {
+        /// Any identifier of the profile.
+        id: Identifier,
+    },
     /// Take an item out of the quarantine: it was sent again, or given up.
     Release {
         /// The item's number.

@@ -6,7 +6,7 @@ use onefold_delivery::Error;
 use onefold_log::{Log, Record};
 use onefold_store::Store;
 use onefold_types::effect::{Change, Effect};
-use onefold_types::{EventRef, Message, MessageType, Position, Timestamp};
+use onefold_types::{AudienceId, EventRef, Message, MessageType, Position, Timestamp, TraitId};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -25,7 +25,6 @@ async fn letters_are_listed_in_pages_and_go_once() {
     // Refused again, it stays.
     assert!(matches!(delivery.retry("hook", 1).await, Ok(Outcome::Refused(_))));
     assert_eq!(page(0, 1), [1]);
-    // The profile is in no audience by now, so what it is told is that; what counts here is that it goes.
     world.plan(|_| took());
     assert!(matches!(delivery.retry("hook", 1).await, Ok(Outcome::Delivered(_))));
     delivery.discard("hook", 2).unwrap();
@@ -160,5 +159,97 @@ async fn a_body_is_frozen_at_the_first_attempt() {
         "the frozen body goes when it is through"
     );
     world.store.sync().unwrap();
+    delivery.stop().await;
+}
+
+fn computed(value: &str) -> Change {
+    Change::TraitComputed { computed_trait: TraitId(2), value: value.to_owned() }
+}
+
+fn plain(value: &str) -> Change {
+    Change::TraitChanged { key: "plan".to_owned(), value: value.to_owned() }
+}
+
+/// Letters 1 (a computed trait), 2 (a plain one) and 3 (an entry) of one profile, all dead.
+async fn three_dead(world: &World) -> onefold_delivery::Delivery {
+    world.plan(|_| refused());
+    let changes =
+        [computed("3"), plain("\"pro\""), Change::Entered { audience: AudienceId(1), initial: true }];
+    for (number, change) in (1..).zip(changes) {
+        world.put(1, number, &Effect { change, ..World::effect(number, 7, &[]) });
+    }
+    let delivery = world.start();
+    soon(|| world.left() == 0).await;
+    delivery
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_overtaken_is_sent_as_it_stands_now() {
+    let world = World::new();
+    let delivery = three_dead(&world).await;
+    world.plan(|_| took());
+    let changes = [computed("5"), plain("null"), Change::Exited { audience: AudienceId(1) }];
+    for (number, change) in (1..).zip(changes) {
+        // The profile was merged away, and goes by its survivor's names.
+        world.standing.is_now(Effect {
+            change,
+            profile_id: "survivor".to_owned(),
+            ..World::effect(number, 8, &[])
+        });
+    }
+    for (number, property, value, event) in [
+        (1, "t2", serde_json::json!(5), "Trait Computed"),
+        (2, "plan", serde_json::Value::Null, "Trait Computed"),
+        (3, "vip", serde_json::json!(false), "Audience Exited"),
+    ] {
+        assert!(matches!(delivery.retry("hook", number).await, Ok(Outcome::Delivered(_))));
+        let last = world.calls().pop().unwrap();
+        assert_eq!(last.effects(), [number], "under the letter's own id");
+        let body: serde_json::Value = serde_json::from_slice(&last.items[0].body).unwrap();
+        let properties = body["properties"].as_object().unwrap();
+        assert_eq!((properties.get(property), &body["event"]), (Some(&value), &event.into()), "{body}");
+        assert_eq!(body["timestamp"], "2023-11-14T22:13:20.000Z", "true as of now");
+        assert_eq!(
+            (&body["userId"], &body["context"]["onefold"]["profile_id"]),
+            (&"u8".into(), &"survivor".into())
+        );
+    }
+    assert!(delivery.dead_letters("hook", 0, 9).unwrap().is_empty());
+    delivery.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_still_stands_goes_with_the_body_that_it_had() {
+    let world = World::new();
+    let delivery = three_dead(&world).await;
+    // Rendered anew, each body would say something else.
+    let mut renamed = world.catalogue(&serde_json::json!({}), &[]);
+    renamed.workspace.workspace = "renamed".to_owned();
+    delivery.configure(&renamed);
+    world.plan(|_| took());
+    for number in 1..=3 {
+        assert!(matches!(delivery.retry("hook", number).await, Ok(Outcome::Delivered(_))));
+    }
+    let calls = world.calls();
+    assert_eq!(world.came(), [1, 2, 3, 1, 2, 3]);
+    assert!((0..3).all(|first| calls[first].items == calls[first + 3].items), "{calls:?}");
+    delivery.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_nothing_is_known_nothing_is_sent_and_the_letter_stays() {
+    let world = World::new();
+    let delivery = three_dead(&world).await;
+    world.plan(|_| took());
+    world.standing.nowhere(1, "the trait is gone");
+    world.standing.unreadable(2);
+    let Ok(Outcome::Refused(answer)) = delivery.retry("hook", 1).await else { panic!("nothing can be said") };
+    assert_eq!((answer.status, answer.text.as_str()), (0, "the trait is gone"));
+    assert!(matches!(delivery.retry("hook", 2).await, Err(Error::Store(_))));
+    assert_eq!(world.calls().len(), 3, "no request");
+    let letters = delivery.dead_letters("hook", 0, 9).unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    // Whoever was told so can still give it up.
+    delivery.discard("hook", 1).unwrap();
     delivery.stop().await;
 }

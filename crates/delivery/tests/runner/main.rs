@@ -8,4 +8,7 @@ mod disk;
 mod letters;
 mod order;
 mod patience;
+#[path = "../stood/mod.rs"]
+mod stood;
+mod together;
 mod world;

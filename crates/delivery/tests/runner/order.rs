@@ -15,6 +15,7 @@ enum Fate {
     Failed,
     FailedFor(u64),
     Refused,
+    RefusedTogether,
     Panicked,
 }
 
@@ -24,6 +25,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         3 => Just(Fate::Failed),
         1 => (0u64..100).prop_map(Fate::FailedFor),
         1 => Just(Fate::Refused),
+        2 => Just(Fate::RefusedTogether),
         1 => Just(Fate::Panicked),
     ]
 }
@@ -52,7 +54,7 @@ fn run() -> impl Strategy<Value = Run> {
         proptest::collection::vec(0u8..6, 4),
         prop_oneof![2usize..40, Just(10_000)],
         1usize..6,
-        1u64..4,
+        1u64..7,
         0usize..60,
     )
         .prop_map(|(rows, fates, kills, full, window, in_flight, batch, early)| Run {
@@ -85,6 +87,7 @@ fn drive(run: &Run) -> (World, BTreeMap<usize, BTreeSet<u64>>) {
         Some(Fate::Failed) => down(),
         Some(Fate::FailedFor(seconds)) => later(Some(Duration::from_secs(*seconds))),
         Some(Fate::Refused) => Deed::Say(Outcome::Refused(answer(410))),
+        Some(Fate::RefusedTogether) => refused_together(),
         Some(Fate::Panicked) => Deed::Panic,
     });
     let effect = |number: usize| {

@@ -1,5 +1,6 @@
 //! An outbox, a journal, a log and a receiver, all of which do what a test says.
 
+pub use crate::stood::Stood;
 use onefold_connector::{Answer, Connector, Outcome, Outcomes, Rendered};
 use onefold_delivery::{Connect, Delivery, Options, Status};
 use onefold_log::{ManualClock, MemoryLog};
@@ -123,6 +124,11 @@ pub fn refused() -> Deed {
     Deed::Say(Outcome::Refused(answer(410)))
 }
 
+/// Refused for one of those that came together, without saying for which.
+pub fn refused_together() -> Deed {
+    Deed::Say(Outcome::RefusedTogether(answer(400)))
+}
+
 pub fn answer(status: u16) -> Answer {
     Answer { status, text: String::new() }
 }
@@ -198,6 +204,7 @@ pub struct World {
     pub store: Arc<Disk>,
     pub journal: Arc<Disk>,
     pub log: Arc<MemoryLog>,
+    pub standing: Arc<Stood>,
     pub clock: Arc<ManualClock>,
     pub receiver: Arc<Receiver>,
     pub options: Options,
@@ -215,6 +222,7 @@ impl World {
             store: Arc::default(),
             journal: Arc::default(),
             log: Arc::default(),
+            standing: Arc::default(),
             clock: Arc::new(ManualClock::at(Timestamp(WALL))),
             receiver: Arc::new(receiver),
             options: Options::default(),
@@ -270,6 +278,7 @@ impl World {
             self.store.clone(),
             self.journal.clone(),
             self.log.clone(),
+            self.standing.clone(),
             self.clock.clone(),
             self.options,
         )

@@ -1,4 +1,11 @@
 //! The signed webhook: Standard Webhooks (standardwebhooks.com, specification 1.0.0) to any URL.
+//!
+//! With `batch` in the config a body is `{"batch":[…]}`, however many messages it has, and its `webhook-id` is made of
+//! theirs. A batch that is refused with 400, 409, 413 or 422 may be refused for one message, so it is
+//! [`Outcome::RefusedTogether`]: delivery sends its halves, and theirs, until what is refused is alone. Every other refusal
+//! (401, 403, 404, 405, 410, a redirect, a private address, …) is about the sender or the address, and would be the same
+//! for each part: it is the outcome of each message, after one request. A receiver that says 400 for a wrong signature
+//! costs two requests a message until it is mended: answer 401.
 
 mod config;
 mod sign;
@@ -82,6 +89,16 @@ fn judge(reply: &Reply, now: i64) -> Outcome {
     }
 }
 
+/// What an answer to a request with `count` messages says of each of them.
+fn of_each(outcome: Outcome, count: usize) -> Outcome {
+    match outcome {
+        Outcome::Refused(answer) if count > 1 && matches!(answer.status, 400 | 409 | 413 | 422) => {
+            Outcome::RefusedTogether(answer)
+        }
+        outcome => outcome,
+    }
+}
+
 impl Connector for Webhook {
     fn batch_items(&self) -> usize {
         self.config.batch.unwrap_or(1)
@@ -94,7 +111,7 @@ impl Connector for Webhook {
                 (_, items) => {
                     let bodies: Vec<&[u8]> = items.iter().map(|item| item.body.as_slice()).collect();
                     let body = [b"{\"batch\":[".as_slice(), &bodies.join(b",".as_slice()), b"]}"].concat();
-                    let outcome = self.post(&batch_id(items), body, now).await;
+                    let outcome = of_each(self.post(&batch_id(items), body, now).await, items.len());
                     vec![outcome; items.len()]
                 }
             }
@@ -116,7 +133,7 @@ fn batch_id(items: &[Rendered]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::judge;
+    use super::{judge, of_each};
     use onefold_connector::{Outcome, Reply};
     use std::time::Duration;
 
@@ -129,6 +146,7 @@ mod tests {
                 Outcome::Retry { after, .. } if after == Some(Duration::from_secs(7)) => "retry",
                 Outcome::Retry { .. } => "retry at will",
                 Outcome::Refused(_) => "refused",
+                Outcome::RefusedTogether(_) => "refused together",
             }
         };
         for status in [200, 201, 202, 204, 299] {
@@ -140,6 +158,26 @@ mod tests {
         for status in [101, 300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 422, 499] {
             assert_eq!(judged(status), "refused", "{status}");
         }
+    }
+
+    #[test]
+    fn a_batch_is_refused_together_only_if_one_message_may_be_why() {
+        let is_together = |status: u16, count: usize| {
+            let outcome = judge(&Reply { status, headers: Vec::new(), body: Vec::new() }, 0);
+            matches!(of_each(outcome, count), Outcome::RefusedTogether(answer) if answer.status == status)
+        };
+        for status in [400, 409, 413, 422] {
+            assert!(is_together(status, 2) && is_together(status, 1_000), "{status}");
+            assert!(!is_together(status, 1), "{status}: a message alone is refused");
+        }
+        for status in [
+            200, 204, 301, 308, 401, 402, 403, 404, 405, 406, 407, 408, 410, 411, 415, 425, 429, 451, 500,
+            503,
+        ] {
+            assert!(!is_together(status, 2), "{status}");
+        }
+        // No answer at all: the address is private.
+        assert!(!is_together(0, 2));
     }
 
     #[test]

@@ -61,9 +61,10 @@ fn judge<G: Graph>(world: &mut World<'_, G>, decision: &Decision) -> Judged<G> {
             Some(_) => Ok(Ok(())),
             None => Ok(refuse(format!("there is no decision {number} to take back"), Vec::new())),
         },
-        Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. } | Decision::Release { .. } => {
-            Ok(refuse("this is not a decision about the graph", Vec::new()))
-        }
+        Decision::DeleteMessage { .. }
+        | Decision::DeleteProfile { .. }
+        | Decision::IssueCustomerKey { .. }
+        | Decision::Release { .. } => Ok(refuse("this is not a decision about the graph", Vec::new())),
     }
 }
 
@@ -113,7 +114,10 @@ fn enact<G: Graph>(world: &mut World<'_, G>, number: u64, decision: &Decision, m
         Decision::Block { id } => about(world, number, Verb::Block, id)?,
         Decision::Unblock { id } => about(world, number, Verb::Unblock, id)?,
         Decision::Undo { number } => return undo(world, *number).map(Ok),
-        Decision::DeleteMessage { .. } | Decision::DeleteProfile { .. } | Decision::Release { .. } => {
+        Decision::DeleteMessage { .. }
+        | Decision::DeleteProfile { .. }
+        | Decision::IssueCustomerKey { .. }
+        | Decision::Release { .. } => {
             return Ok(Ok(Changes::default()));
         }
     };

@@ -4,6 +4,7 @@ use super::{OracleEvent, OracleOwner, Rule, resolve};
 use crate::rules::Rules;
 use onefold_types::Identifier;
 use onefold_types::decision::Decision;
+use onefold_types::workspace::Scope;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The decisions that count, normalised.
@@ -75,7 +76,10 @@ pub fn in_force(operations: &[(u64, Decision)], rules: &Rules) -> InForce {
                 found.deleted.insert(message_id.clone());
             }
             // What a deletion of a profile removes depends on when it was asked for: see `without_profile`.
-            Decision::Undo { .. } | Decision::DeleteProfile { .. } | Decision::Release { .. } => {}
+            Decision::Undo { .. }
+            | Decision::DeleteProfile { .. }
+            | Decision::IssueCustomerKey { .. }
+            | Decision::Release { .. } => {}
         }
     }
     for ((a, b), link) in pairs {
@@ -123,6 +127,10 @@ pub enum RefusedRule {
     NotThere,
     /// The decision was taken back already.
     Undone,
+    /// The profile owns no event: it is no person's.
+    OwnsNothing,
+    /// The profile has no identifier of a person.
+    Anonymous,
 }
 
 /// Whether `decision` would be taken after `operations`, the decisions accepted so far.
@@ -156,6 +164,7 @@ pub fn accepts(
             let there = resolve(events, operations, rules).cluster_of(&id).is_some();
             if there { Ok(()) } else { refuse(RefusedRule::NeverSeen, [id]) }
         }
+        Decision::IssueCustomerKey { id } => has_customer_key(events, operations, rules, id),
         // About the quarantine, which identity knows nothing of.
         Decision::Release { .. } => Ok(()),
     }
@@ -204,6 +213,24 @@ fn can_link(
     }
 }
 
+/// A person that is not anonymous has a customer key, or can have one.
+fn has_customer_key(
+    events: &[OracleEvent],
+    operations: &[(u64, Decision)],
+    rules: &Rules,
+    id: &Identifier,
+) -> Result<(), Refusal> {
+    let id = normalised(rules, id)?;
+    let resolution = resolve(events, operations, rules);
+    let Some(cluster) = resolution.cluster_of(&id) else { return refuse(RefusedRule::NeverSeen, [id]) };
+    let owns = |owner: &OracleOwner| matches!(owner, OracleOwner::Cluster(owner) if owner == cluster);
+    if !resolution.owner.values().any(owns) {
+        return refuse(RefusedRule::OwnsNothing, [id]);
+    }
+    let is_person = |member: &Identifier| rules.rule(&member.id_type).scope == Scope::Person;
+    if cluster.iter().any(is_person) { Ok(()) } else { refuse(RefusedRule::Anonymous, [id]) }
+}
+
 fn can_undo(operations: &[(u64, Decision)], number: u64) -> Result<(), Refusal> {
     if operations.iter().any(|(_, decision)| undone(decision) == Some(number)) {
         return refuse(RefusedRule::Undone, []);
@@ -215,6 +242,7 @@ fn can_undo(operations: &[(u64, Decision)], number: u64) -> Result<(), Refusal> 
             Decision::Undo { .. }
             | Decision::DeleteMessage { .. }
             | Decision::DeleteProfile { .. }
+            | Decision::IssueCustomerKey { .. }
             | Decision::Release { .. },
         )) => refuse(RefusedRule::NotThere, []),
         Some(_) => Ok(()),

@@ -75,6 +75,7 @@ pub fn decisions(text: &str) -> Vec<Decision> {
             ["force", a, b] => Decision::Force { a: id(a), b: id(b) },
             ["block", a] => Decision::Block { id: id(a) },
             ["unblock", a] => Decision::Unblock { id: id(a) },
+            ["key", a] => Decision::IssueCustomerKey { id: id(a) },
             ["undo", number] => Decision::Undo { number: number.parse().expect("a number") },
             _ => panic!("no such decision: {decision}"),
         });

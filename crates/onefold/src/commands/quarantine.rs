@@ -1,6 +1,7 @@
 //! `onefold quarantine`: what was refused, and sending it again.
 
 use crate::args::{Quarantine, Refused};
+use crate::commands::text::{clean, counted};
 use crate::http::{Failed, Remote};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -46,34 +47,37 @@ fn tell(number: u64, outcome: &str, as_json: bool) {
 
 async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result<(), Failed> {
     let mut cursor = Some(from);
+    let mut all = Vec::new();
     let mut shown = 0;
     let mut dropped = Value::Null;
     while let Some(from) = cursor {
-        let page = remote.ask(Method::GET, &format!("/api/quarantine?cursor={from}&limit=500"), None).await?;
-        for item in page["data"].as_array().into_iter().flatten() {
-            shown += 1;
-            if as_json {
-                println!("{item}");
-                continue;
-            }
-            let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
-            println!(
-                "{} {} {} {}: {}",
-                item["number"],
-                text("received_at"),
-                text("source"),
-                text("code"),
-                text("detail")
-            );
-            if bodies {
-                println!("    {}", text("body"));
-            }
-        }
-        dropped = page["dropped"].clone();
+        let mut page =
+            remote.ask(Method::GET, &format!("/api/quarantine?cursor={from}&limit=500"), None).await?;
+        dropped = page["dropped"].take();
         cursor = page["cursor"].as_u64();
+        let Value::Array(items) = page["data"].take() else { continue };
+        shown += items.len() as u64;
+        if as_json {
+            all.extend(items);
+            continue;
+        }
+        for item in items {
+            print_item(&item, bodies);
+        }
     }
-    if !as_json {
-        println!("{shown} items; {dropped} dropped by the cap so far");
+    if as_json {
+        println!("{}", json!({ "data": all, "dropped": dropped }));
+    } else {
+        println!("{}; {dropped} dropped by the cap so far", counted(shown, "item"));
     }
     Ok(())
+}
+
+fn print_item(item: &Value, bodies: bool) {
+    let text = |name: &str| clean(item[name].as_str().unwrap_or_default());
+    let (at, source) = (text("received_at"), text("source"));
+    println!("{} {at} {source} {}: {}", item["number"], text("code"), text("detail"));
+    if bodies {
+        println!("    {}", text("body"));
+    }
 }

@@ -1,7 +1,7 @@
 //! `onefold tail`: what is happening now, a line each.
 
 use crate::args::Tail;
-use crate::http::{Failed, Remote};
+use crate::http::{Failed, Remote, encoded};
 use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ pub(crate) async fn run(tail: Tail) -> Result<ExitCode, Failed> {
     let mut path = "/api/live".to_owned();
     if let Some(filter) = &tail.filter {
         onefold_audience::parse_selector(filter).map_err(|error| Failed::new(error.render(filter)))?;
-        path = format!("/api/live?where={}", percent(filter));
+        path = format!("/api/live?where={}", encoded(filter));
     }
     let mut pending = Vec::new();
     let mut left = tail.count.unwrap_or(u64::MAX);
@@ -56,11 +56,4 @@ fn line(event: &str, tail: &Tail) -> Option<String> {
         "missed" => format!("({} more than this line could follow)", data["count"]),
         _ => format!("{kind} {data}"),
     })
-}
-
-fn percent(text: &str) -> String {
-    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if unreserved(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }

@@ -1,11 +1,11 @@
 //! `onefold plan`, `onefold apply` and `onefold export`: configuration as code.
 
 use crate::args::{Apply, Export, Plan};
+use crate::commands::question::confirmed;
 use crate::http::{Failed, Remote};
 use crate::workspace_file;
 use hyper::Method;
 use serde_json::Value;
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -114,7 +114,7 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
         if nothing {
             return Ok(ExitCode::SUCCESS);
         }
-        if !confirmed()? {
+        if !confirmed("apply?")? {
             return Err(Failed::new("not applied; run with --yes to apply without being asked"));
         }
     }
@@ -128,18 +128,6 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
         println!("{shown}applied: {} changed, version {}", changes(&answer).len(), answer["version"]);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed() -> Result<bool, Failed> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    // A question is no output: with --json stdout holds one document.
-    eprint!("apply? [y/N] ");
-    let mut line = String::new();
-    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut line));
-    read.map_err(|e| Failed::new(e.to_string()))?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 pub(crate) async fn export(export: Export) -> Result<ExitCode, Failed> {

@@ -1,0 +1,54 @@
+//! A wrong command line is an error as any other, exit code 1: 2 means something else to `plan` and to `verify`.
+
+#![allow(clippy::unwrap_used, reason = "a failure in a test's own helper is a failed test")]
+
+mod common;
+
+use common::onefold;
+
+#[test]
+fn a_wrong_command_line_exits_with_1_and_says_why_on_stderr() {
+    for (args, expected) in [
+        (&[][..], "Usage: onefold"),
+        (&["nonsense"], "unrecognized subcommand 'nonsense'"),
+        (&["plan"], "<FILES>..."),
+        (&["plan", "--prunee", "w.yaml"], "--prunee"),
+        (&["verify", "--date", "here"], "--date"),
+        (&["serve", "--listen", "nowhere"], "--listen"),
+        (&["quarantine", "send"], "<NUMBER>"),
+        (&["decisions", "link", "user_id:u1"], "<B>"),
+        (&["decisions", "link", "u1", "user_id:u2"], "expected `type:value`, as in `email:ada@example.com`"),
+        (&["decisions", "undo", "first"], "invalid digit"),
+        (&["decisions", "list", "--reason", "none"], "--reason"),
+    ] {
+        let (code, out, error) = onefold(args);
+        assert_eq!((code, out.as_str()), (1, ""), "{args:?}: {error}");
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_config_file_exits_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("onefold.yaml");
+    std::fs::write(&file, "cache_mib: lots\n").unwrap();
+    let (code, out, error) = onefold(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (1, ""), "{error}");
+    assert!(error.contains("--cache-mib"), "{error}");
+}
+
+#[test]
+fn help_and_version_exit_with_0_and_help_has_examples() {
+    let (code, out, _) = onefold(&["--version"]);
+    assert_eq!((code, out.trim()), (0, concat!("onefold ", env!("CARGO_PKG_VERSION"))));
+    let (code, out, _) = onefold(&["--help"]);
+    assert!(code == 0 && out.contains("decisions"), "{out}");
+    for command in ["serve", "verify", "plan", "profile", "deliveries", "quarantine", "decisions"] {
+        let (code, out, error) = onefold(&[command, "--help"]);
+        assert_eq!((code, error.as_str()), (0, ""), "{command}");
+        assert!(
+            out.contains("Example") && out.contains(&format!("\n  onefold {command}")),
+            "{command}: {out}"
+        );
+    }
+}
