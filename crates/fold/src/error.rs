@@ -39,6 +39,26 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// Log and state are not of one data folder, or not of one backup.
+    #[error(
+        "the state has folded the log up to {folded}, and the log goes from {first} to {tail}: one of the two is older \
+         than the other; restore both from the same copy of a stopped server, or move the folder `state` away and have it \
+         made anew from the log"
+    )]
+    Apart {
+        /// How far the state is.
+        folded: Position,
+        /// The first record that the log has.
+        first: Position,
+        /// Where the log ends.
+        tail: Position,
+    },
+    /// The fold panicked: a bug. What was not committed is folded again after a restart.
+    #[error("the fold panicked, which is a bug of Onefold: {detail}")]
+    Panic {
+        /// What the panic said.
+        detail: String,
+    },
     /// A broken invariant: a bug, or a state that was changed from outside.
     #[error("invariant {name} does not hold: {detail}")]
     Invariant {

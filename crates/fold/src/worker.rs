@@ -13,8 +13,10 @@ use onefold_log::SharedLog;
 use onefold_store::{Progress, Store};
 use onefold_types::{AudienceId, Position, Timestamp};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How a worker works.
@@ -184,9 +186,15 @@ impl Worker {
     /// Takes over the partition: fences whoever had it, reads where it is.
     ///
     /// # Errors
-    /// The store failed, or holds what this version does not read.
+    /// The store failed, or holds what this version does not read; [`Error::Apart`] if log and state do not belong
+    /// together: the fold would pass over records without a word.
     pub fn open(log: SharedLog, store: Arc<dyn Store>, options: Options) -> Result<Self, Error> {
         let progress = store.take_over(options.partition)?;
+        let (folded, first, tail) = (progress.position, log.first(), log.tail());
+        // A state that is made anew begins at 0, whatever retention has left of the log.
+        if folded > tail || (folded > Position(0) && folded < first) {
+            return Err(Error::Apart { folded, first, tail });
+        }
         log.raise_time(progress.engine_time);
         let memory = Memory::load(store.snapshot()?.as_ref(), options.partition, options.caches)?;
         let handle = Handle {
@@ -309,9 +317,15 @@ impl Worker {
     /// Works until [`Handle::stop`]; on a thread of its own.
     ///
     /// # Errors
-    /// What stopped it: the log or the store failed. The state is as of the last committed batch.
+    /// What stopped it: the log or the store failed, or it panicked. The state is as of the last committed batch.
     pub fn run(mut self, mut observer: Box<dyn Observer>) -> Result<(), Error> {
-        let outcome = self.work(observer.as_mut());
+        // Nobody would know otherwise: events would be accepted, and never folded.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work(observer.as_mut())));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Error::Panic { detail: text.unwrap_or_else(|| "it said nothing".to_owned()) })
+        });
         if let Err(error) = &outcome {
             self.publish(Some(error.to_string()));
         }
@@ -324,7 +338,7 @@ impl Worker {
             let (syncing, store, handle) = (syncing.clone(), self.store.clone(), self.handle.clone());
             std::thread::spawn(move || syncing.run(store.as_ref(), &handle))
         };
-        let outcome = self.work_until_stopped(observer, &syncing);
+        let outcome = self.work_until_stopped(observer, &syncing, &thread);
         syncing.ask(None);
         // Its error, if any, has poisoned the store and comes up in the sync below.
         drop(thread.join());
@@ -332,7 +346,12 @@ impl Worker {
         self.sync()
     }
 
-    fn work_until_stopped(&mut self, observer: &mut dyn Observer, syncing: &Syncing) -> Result<(), Error> {
+    fn work_until_stopped(
+        &mut self,
+        observer: &mut dyn Observer,
+        syncing: &Syncing,
+        thread: &JoinHandle<()>,
+    ) -> Result<(), Error> {
         let mut dirty = false;
         while !self.handle.inner.stop.load(Ordering::Acquire) {
             let (step, report) = self.step()?;
@@ -346,6 +365,11 @@ impl Worker {
                     let until_due = next_due.map_or(100, |due| (due.0 - now.0 + 1).clamp(1, 100));
                     self.log.wait(self.progress.position, Duration::from_millis(until_due.unsigned_abs()));
                 }
+            }
+            if thread.is_finished() {
+                // A sync failed, and says so again; or its thread panicked.
+                self.sync()?;
+                return Err(Error::Panic { detail: "the thread that syncs the state ended".to_owned() });
             }
             if dirty && self.last_sync.is_none_or(|last| last.elapsed() >= self.options.sync_every) {
                 syncing.ask(Some(self.progress.position));

@@ -87,7 +87,7 @@ impl FjallStore {
         let behind = engine.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || behind.behind.run(|overlay| behind.write(overlay)))
+            .spawn(move || behind.behind.run(|overlay| behind.write(overlay), |why| behind.broke(why)))
             .map_err(|error| Error::Engine { operation: "start the writer", detail: error.to_string() })?;
         Ok(Self { engine, writer: Some(writer) })
     }
@@ -121,6 +121,12 @@ impl Engine {
         let mut poison = self.poison.write().unwrap_or_else(PoisonError::into_inner);
         poison.get_or_insert_with(|| Arc::from(error.to_string()));
         error
+    }
+
+    /// The writer panicked: what the engine has of its last commit is unknown.
+    fn broke(&self, why: &str) {
+        let mut poison = self.poison.write().unwrap_or_else(PoisonError::into_inner);
+        poison.get_or_insert_with(|| Arc::from(format!("the engine panicked in a commit: {why}")));
     }
 
     fn classify(&self, operation: &'static str, error: &fjall::Error) -> Error {

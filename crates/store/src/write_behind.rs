@@ -8,7 +8,9 @@
 
 use crate::overlay::Overlay;
 use arc_swap::ArcSwap;
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Commits that wait at most. The engine stops taking them while it syncs, some 50 ms a second on a slow disk; small
@@ -89,8 +91,10 @@ impl WriteBehind {
         }
     }
 
-    /// Hands entry after entry to `write` until the queue is closed and empty, or `write` failed.
-    pub(crate) fn run(&self, mut write: impl FnMut(&Overlay) -> bool) {
+    /// Hands entry after entry to `write` until the queue is closed and empty, or `write` failed. One that panics has
+    /// failed, and `broke` is told what it said: those who wait for the queue must not wait for ever.
+    pub(crate) fn run(&self, mut write: impl FnMut(&Overlay) -> bool, broke: impl FnOnce(&str)) {
+        let mut broke = Some(broke);
         loop {
             let mut queue = self.lock();
             let entry = loop {
@@ -101,7 +105,12 @@ impl WriteBehind {
                 }
             };
             drop(queue);
-            let written = write(&entry);
+            let written = catch_unwind(AssertUnwindSafe(|| write(&entry))).unwrap_or_else(|panic| {
+                if let Some(broke) = broke.take() {
+                    broke(said(panic.as_ref()));
+                }
+                false
+            });
             let mut queue = self.lock();
             if !written {
                 queue.failed = true;
@@ -118,5 +127,38 @@ impl WriteBehind {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic that said nothing")
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "what panics is what is tested")]
+mod tests {
+    use super::WriteBehind;
+    use crate::overlay::Overlay;
+    use std::sync::Arc;
+
+    /// Whoever waits for a writer that broke goes on, and is told why by the store's poison.
+    #[test]
+    fn a_writer_that_panics_lets_everyone_go_and_says_why() {
+        let behind = Arc::new(WriteBehind::new());
+        let writer = {
+            let behind = behind.clone();
+            std::thread::spawn(move || {
+                let mut told = None;
+                behind.run(|_| panic!("of no use"), |why| told = Some(why.to_owned()));
+                told
+            })
+        };
+        for _ in 0..super::COMMITS_MAX * 2 {
+            behind.push(Overlay::new());
+        }
+        behind.drain();
+        assert_eq!(writer.join().ok().flatten().as_deref(), Some("of no use"));
     }
 }
