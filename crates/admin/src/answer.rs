@@ -23,6 +23,10 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     }
 
+    pub(crate) fn code(&self) -> &str {
+        &self.0.code
+    }
+
     pub(crate) fn with(mut self, problems: Vec<Place>) -> Self {
         self.0.problems = problems;
         self
@@ -52,6 +56,14 @@ impl std::fmt::Display for Refused {
         f.write_str(&self.0.detail)?;
         self.0.problems.iter().try_for_each(|problem| write!(f, "\n{}: {}", problem.place, problem.detail))
     }
+}
+
+/// A stored message's JSON; in words, why it cannot be read. That is never silent: it looks like a message that has nothing.
+pub(crate) fn stored(message_id: &str, body: &[u8]) -> Result<serde_json::Value, String> {
+    serde_json::from_slice(body).map_err(|error| {
+        tracing::error!(message_id, %error, "a stored message is not JSON");
+        format!("the stored message is not JSON: {error}")
+    })
 }
 
 /// What handlers answer.

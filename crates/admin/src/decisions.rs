@@ -4,6 +4,7 @@ use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
 use crate::extract::{Body, OptionalBody, Path, Query};
+use crate::keys::Keys;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use onefold_identity::why::{Because, Hop, WhyNot};
 use onefold_log::record::Record;
 use onefold_types::Identifier;
 use onefold_types::decision::{Decision, DecisionRecord};
+use onefold_types::rejected::is_cut;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,11 +47,20 @@ pub(crate) fn routes() -> Described {
             send_again,
         )
         .post("/api/quarantine/{number}/discard", operation("Gives a refused item up"), discard_item)
-        .get("/api/destinations", operation("Destinations and how each is doing"), destinations)
+        .get(
+            "/api/destinations",
+            operation("Destinations and how each is doing").query::<Keys>(),
+            destinations,
+        )
         .get(
             "/api/destinations/{key}/dead-letters",
             operation("Effects that could not be delivered").query::<Page>(),
             dead_letters,
+        )
+        .post(
+            "/api/destinations/{key}/dead-letters/retry-all",
+            operation("Sends dead letters again, by number, and says where to go on").query::<Page>(),
+            retry_all,
         )
         .post(
             "/api/destinations/{key}/dead-letters/{sequence}/retry",
@@ -94,6 +105,7 @@ async fn why(State(admin): State<Admin>, Query(two): Query<Two>) -> Answer {
                 WhyNot::Unknown { id } => json!({ "kind": "unknown", "detail": format!("{id} was never seen") }),
                 WhyNot::Together => json!({ "kind": "together" }),
                 WhyNot::NoEvidence => json!({ "kind": "no_evidence", "detail": "no chain of events or decisions leads from one to the other" }),
+                WhyNot::TooFar { searched } => json!({ "kind": "too_far", "searched": searched, "detail": format!("too far apart to show: {searched} identifiers were searched, and none of them is the other; whether a chain leads there is not known") }),
                 WhyNot::Rejected { hop, refusal } => {
                     json!({ "kind": "rejected", "hop": shown(query, &hop)?, "rule": refusal.rule, "witnesses": refusal.witnesses })
                 }
@@ -247,8 +259,10 @@ async fn quarantine(State(admin): State<Admin>, Query(page): Query<Page>) -> Ans
             let found = query.quarantine(page.cursor, page.limit())?;
             let mut items = Vec::new();
             for (number, item) in found {
-                let body = query.quarantined_body(item.at)?.map(|body| String::from_utf8_lossy(&body).into_owned());
-                let item = json!({ "number": number, "received_at": iso(item.rt), "source": item.source, "code": item.code, "detail": item.detail, "body": body });
+                let body = query.quarantined_body(item.at)?;
+                let truncated = body.as_deref().is_some_and(is_cut);
+                let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+                let item = json!({ "number": number, "received_at": iso(item.rt), "source": item.source, "code": item.code, "detail": item.detail, "body": body, "truncated": truncated });
                 items.push((number, item));
             }
             Ok((query.counters()?.quarantine_dropped, items))
@@ -293,6 +307,10 @@ async fn send_again(
         found.ok_or_else(|| Refused::not_found(format!("the quarantine has no item {number}")))?;
     let body = match (again.body, kept) {
         (Some(body), _) => body.to_string(),
+        (None, Some(kept)) if is_cut(&kept) => {
+            let detail = "only a part of the item was kept; give it whole as `body`, or discard the item";
+            return Err(Refused::new(StatusCode::GONE, "body_truncated", detail));
+        }
         (None, Some(kept)) => String::from_utf8_lossy(&kept).into_owned(),
         (None, None) => {
             let detail = "the item's body is not in the log any more; give it as `body`, or discard the item";
@@ -315,18 +333,16 @@ async fn discard_item(State(admin): State<Admin>, Path(number): Path<u64>) -> An
     take(&admin, asked).await.map(|_| Json(json!({ "discarded": true })))
 }
 
-async fn destinations(State(admin): State<Admin>) -> Answer {
-    let list: Vec<Value> = admin
-        .0
-        .delivery
-        .status()
+async fn destinations(State(admin): State<Admin>, Query(keys): Query<Keys>) -> Answer {
+    let (page, cursor) = keys.page(admin.0.delivery.status(), |status| &status.key);
+    let list: Vec<Value> = page
         .into_iter()
         .map(|s| {
             json!({ "key": s.key, "queued": s.queued, "in_flight": s.in_flight, "delivered": s.delivered, "failed": s.failed,
-                "dead": s.dead, "last_error": s.last_error })
+                "dead": s.dead, "last_error": s.last_error, "breaker": s.breaker.as_str(), "trouble": s.trouble })
         })
         .collect();
-    Ok(Json(json!({ "data": list })))
+    Ok(Json(json!({ "data": list, "cursor": cursor })))
 }
 
 fn refused(error: &onefold_delivery::Error) -> Refused {
@@ -371,6 +387,17 @@ async fn retry(State(admin): State<Admin>, Path((key, sequence)): Path<(String, 
             Ok(Json(json!({ "delivered": false, "answer": answer })))
         }
     }
+}
+
+/// Sends dead letters from `cursor` on once more, as many as one request has time for; `cursor` in the answer is where to
+/// go on, `stopped` what the destination said when it took nothing more.
+async fn retry_all(State(admin): State<Admin>, Path(key): Path<String>, Query(page): Query<Page>) -> Answer {
+    let redriven = admin.0.delivery.retry_all(&key, page.cursor, page.limit()).await;
+    let redriven = redriven.map_err(|error| refused(&error))?;
+    let failures =
+        redriven.failed.iter().map(|(number, answer)| json!({ "number": number, "answer": answer }));
+    Ok(Json(json!({ "delivered": redriven.delivered, "failed": redriven.failed.len(),
+        "failures": failures.collect::<Vec<_>>(), "cursor": redriven.next, "stopped": redriven.stopped })))
 }
 
 async fn discard(State(admin): State<Admin>, Path((key, sequence)): Path<(String, u64)>) -> Answer {

@@ -118,5 +118,12 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             );
         }
     }
+    text.push_str("# HELP onefold_delivery_removed_rows_total Rows of removed destinations that were cleared away.\n# TYPE onefold_delivery_removed_rows_total counter\n");
+    let removed = admin.0.delivery.removed_rows();
+    for (table, value) in
+        [("outbox", removed.outbox), ("journal", removed.journal), ("dead_letters", removed.dead_letters)]
+    {
+        let _ = writeln!(text, "onefold_delivery_removed_rows_total{{table=\"{table}\"}} {value}");
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

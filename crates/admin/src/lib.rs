@@ -12,8 +12,10 @@ mod decisions;
 mod describe;
 mod extract;
 mod health;
+mod keys;
 mod live;
 mod profiles;
+mod secrets;
 mod workspace;
 
 pub use auth::Access;
@@ -71,6 +73,15 @@ impl Admin {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The admin token, if one is asked for: for a caller in this process.
+    #[must_use]
+    pub fn token(&self) -> Option<String> {
+        match &self.0.access {
+            Access::Loopback => None,
+            Access::Token(token) => Some(token.clone()),
+        }
     }
 }
 

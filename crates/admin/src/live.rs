@@ -1,7 +1,7 @@
 //! What is happening now, as server-sent events. For eyes: a reader that falls behind misses some, and is told how many.
 
 use crate::Admin;
-use crate::answer::Refused;
+use crate::answer::{Refused, stored};
 use crate::describe::{Described, operation};
 use crate::extract::Query;
 use axum::extract::State;
@@ -17,16 +17,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
-/// Where happenings are told.
+/// Where happenings are told, until it is closed.
 #[derive(Clone, Debug)]
-pub struct Live(broadcast::Sender<Arc<Happening>>);
+pub struct Live {
+    happenings: broadcast::Sender<Arc<Happening>>,
+    closed: Arc<watch::Sender<bool>>,
+}
 
 impl Default for Live {
     fn default() -> Self {
-        Self(broadcast::channel(4_096).0)
+        Self { happenings: broadcast::channel(4_096).0, closed: Arc::new(watch::Sender::new(false)) }
     }
 }
 
@@ -34,7 +37,12 @@ impl Live {
     /// Happenings from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Happening>> {
-        self.0.subscribe()
+        self.happenings.subscribe()
+    }
+
+    /// Ends every stream: the server stops, and must not wait for readers that would read for ever.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
     }
 }
 
@@ -53,10 +61,10 @@ impl LiveObserver {
 
 impl Observer for LiveObserver {
     fn committed(&mut self, status: &Status, report: Report) {
-        if self.live.0.receiver_count() > 0 {
+        if self.live.happenings.receiver_count() > 0 {
             for happening in report.happenings {
                 // Receivers may go at any moment.
-                drop(self.live.0.send(Arc::new(happening)));
+                drop(self.live.happenings.send(Arc::new(happening)));
             }
         }
         (self.then)(status);
@@ -83,20 +91,25 @@ async fn stream(
         Refused::new(StatusCode::BAD_REQUEST, "invalid_expression", "`where` is no event selector")
             .with(vec![Place { place: "where".to_owned(), detail }])
     })?;
-    let receiver = admin.0.live.subscribe();
-    let state = (receiver, admin, selector);
-    let events = futures_util::stream::unfold(state, |(mut receiver, admin, selector)| async move {
-        loop {
-            let (name, data) = match receiver.recv().await {
-                Ok(happening) if !asked_for(&happening, selector.as_ref()) => continue,
-                Ok(happening) => told(&happening, &admin),
-                Err(RecvError::Lagged(missed)) => ("missed", json!({ "count": missed })),
-                Err(RecvError::Closed) => return None,
-            };
-            let event = Event::default().event(name).data(data.to_string());
-            return Some((Ok(event), (receiver, admin, selector)));
-        }
-    });
+    let (receiver, closed) = (admin.0.live.subscribe(), admin.0.live.closed.subscribe());
+    let state = (receiver, closed, admin, selector);
+    let events =
+        futures_util::stream::unfold(state, |(mut receiver, mut closed, admin, selector)| async move {
+            loop {
+                let received = tokio::select! {
+                    _ = closed.wait_for(|closed| *closed) => return None,
+                    received = receiver.recv() => received,
+                };
+                let (name, data) = match received {
+                    Ok(happening) if !asked_for(&happening, selector.as_ref()) => continue,
+                    Ok(happening) => told(&happening, &admin),
+                    Err(RecvError::Lagged(missed)) => ("missed", json!({ "count": missed })),
+                    Err(RecvError::Closed) => return None,
+                };
+                let event = Event::default().event(name).data(data.to_string());
+                return Some((Ok(event), (receiver, closed, admin, selector)));
+            }
+        });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
@@ -120,12 +133,13 @@ fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
         |id| compiled.catalogue.audiences.iter().find(|(_, known)| **known == id).map(|(key, _)| key.clone());
     match happening {
         Happening::Folded { message_type, name, message_id, ts, profile, body } => {
-            let message: Value = serde_json::from_slice(body).unwrap_or_default();
-            (
-                "folded",
-                json!({ "type": message_type, "name": name, "message_id": message_id, "timestamp": iso(*ts),
-                    "profile": profile, "message": message }),
-            )
+            let mut data = json!({ "type": message_type, "name": name, "message_id": message_id, "timestamp": iso(*ts),
+                "profile": profile });
+            match stored(message_id, body) {
+                Ok(message) => data["message"] = message,
+                Err(why) => data["unreadable"] = why.into(),
+            }
+            ("folded", data)
         }
         Happening::Merged { from, into } => ("merged", json!({ "from": from, "into": into })),
         Happening::Split { from, into } => ("split", json!({ "from": from, "into": into })),

@@ -4,6 +4,8 @@ use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
 use crate::extract::{Body, Query};
+use crate::keys::Keys;
+use crate::secrets;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,8 +13,9 @@ use onefold_api::Place;
 use onefold_fold::catalogue::{Problem, next};
 use onefold_fold::rules_change::{Preview, PreviewError};
 use onefold_log::record::Record;
-use onefold_types::Catalogue;
+use onefold_types::document::{self, Document, Wrong};
 use onefold_types::workspace::Workspace;
+use onefold_types::{Catalogue, Position};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,10 +39,10 @@ pub(crate) fn routes() -> Described {
         .get("/api/audiences", operation("Audiences and how many are in each").query::<Keys>(), audiences)
 }
 
-/// A workspace, as in a workspace file: `version`, `workspace`, `sources`, `identity`, `computed_traits`, `audiences`,
-/// `destinations`.
+/// A workspace, as in a workspace file: `version`, `workspace`, `timezone`, `sources`, `identity`, `computed_traits`,
+/// `audiences`, `destinations`. Without `timezone` or `identity` the one in force is kept.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "the description of a body; the handlers read a `Workspace`")]
+#[expect(dead_code, reason = "the description of a body; the handlers read a `Document`")]
 struct WorkspaceFile {
     /// 1.
     version: u32,
@@ -49,17 +52,15 @@ struct WorkspaceFile {
     rest: std::collections::BTreeMap<String, Value>,
 }
 
-/// Which part of a list that is in order of key.
-#[derive(Deserialize, JsonSchema)]
-struct Keys {
-    /// The last key of the page before.
-    cursor: Option<String>,
-    /// At most so many; 200 if it is not given, 1,000 at most.
-    limit: Option<usize>,
-}
-
 /// How long an apply waits to be folded.
 const FOLDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long it waits for the fold to come to the end of the log before that.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
+
+/// The codes of what is only a matter of time.
+const BEHIND: &str = "behind";
+const NOT_FOLDED: &str = "not_folded";
 
 #[derive(Deserialize, JsonSchema)]
 struct How {
@@ -72,64 +73,10 @@ struct How {
 async fn current(State(admin): State<Admin>) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let mut workspace = serde_json::to_value(&compiled.catalogue.workspace).unwrap_or_default();
-    hide_secrets(&mut workspace);
+    secrets::hide(&mut workspace);
     Ok(Json(
         json!({ "version": compiled.catalogue.version, "author": compiled.catalogue.author, "workspace": workspace }),
     ))
-}
-
-/// A secret is never printed back.
-fn hide_secrets(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            for (key, item) in object.iter_mut() {
-                let secret = ["secret", "token", "password", "api_key", "headers"]
-                    .iter()
-                    .any(|word| key.contains(word));
-                if secret && !item.is_null() { *item = HIDDEN.into() } else { hide_secrets(item) }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
-        _ => {}
-    }
-}
-
-/// What stands for a secret that is not printed; in a file that is applied, for the one in force.
-const HIDDEN: &str = "***";
-
-/// Puts the secrets in force where a file that was exported has `***`.
-fn with_secrets(old: &Workspace, mut new: Workspace) -> Result<Workspace, Refused> {
-    for destination in &mut new.destinations {
-        let known = old.destinations.iter().find(|known| known.key == destination.key);
-        let place = format!("destinations.{}.config", destination.key);
-        reveal(&mut destination.config, known.map(|known| &known.config), &place)?;
-    }
-    Ok(new)
-}
-
-fn reveal(value: &mut Value, known: Option<&Value>, place: &str) -> Result<(), Refused> {
-    match value {
-        Value::String(text) if text == HIDDEN => match known {
-            Some(known) => *value = known.clone(),
-            None => {
-                let detail =
-                    "`***` stands for the secret in force, and there is none; give the secret".to_owned();
-                return Err(unusable(vec![Place { place: place.to_owned(), detail }]));
-            }
-        },
-        Value::Object(object) => {
-            for (key, item) in object.iter_mut() {
-                reveal(item, known.and_then(|known| known.get(key)), &format!("{place}.{key}"))?;
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                reveal(item, known.and_then(|known| known.get(index)), &format!("{place}[{index}]"))?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 /// One object that differs.
@@ -138,6 +85,9 @@ struct Difference {
     action: &'static str,
     kind: &'static str,
     key: String,
+    /// The key that a renamed object had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
 }
 
 /// Objects by key, as JSON, for comparison.
@@ -158,23 +108,32 @@ fn objects(workspace: &Workspace) -> [(&'static str, BTreeMap<String, Value>); 4
 fn differences(old: &Workspace, new: &Workspace) -> Vec<Difference> {
     let mut found = Vec::new();
     for ((kind, before), (_, after)) in objects(old).into_iter().zip(objects(new)) {
+        let mut gone: BTreeMap<&String, &Value> =
+            before.iter().filter(|(key, _)| !after.contains_key(*key)).collect();
         for (key, value) in &after {
-            let action = match before.get(key) {
-                None => "create",
-                Some(known) if without_rename(known) != without_rename(value) => "change",
-                Some(_) => continue,
+            let from = value.get("renamed_from").and_then(Value::as_str).map(str::to_owned);
+            let (action, from) = match (before.get(key), from) {
+                (None, Some(old)) if gone.remove(&old).is_some() => ("rename", Some(old)),
+                (None, _) => ("create", None),
+                (Some(known), _) if without_rename(known) != without_rename(value) => ("change", None),
+                (Some(_), _) => continue,
             };
-            found.push(Difference { action, kind, key: key.clone() });
+            found.push(Difference { action, kind, key: key.clone(), from });
         }
-        for key in before.keys().filter(|key| !after.contains_key(*key)) {
-            found.push(Difference { action: "remove", kind, key: key.clone() });
+        for key in gone.into_keys() {
+            found.push(Difference { action: "remove", kind, key: key.clone(), from: None });
         }
     }
     if old.identity != new.identity {
-        found.push(Difference { action: "change", kind: "identity", key: "rules".to_owned() });
+        found.push(Difference { action: "change", kind: "identity", key: "rules".to_owned(), from: None });
     }
     if (&old.workspace, &old.timezone) != (&new.workspace, &new.timezone) {
-        found.push(Difference { action: "change", kind: "workspace", key: new.workspace.clone() });
+        found.push(Difference {
+            action: "change",
+            kind: "workspace",
+            key: new.workspace.clone(),
+            from: None,
+        });
     }
     found
 }
@@ -209,26 +168,38 @@ fn target(old: &Workspace, mut new: Workspace, prune: bool) -> Workspace {
     new
 }
 
+/// What would change, and the catalogue that it would make; everything that is wrong, of whatever kind, at once.
 fn prepare(
     current: &Catalogue,
-    workspace: Workspace,
+    document: Document,
     prune: bool,
 ) -> Result<(Vec<Difference>, Catalogue), Refused> {
-    let first = current.version.0 == 0;
-    let workspace = with_secrets(&current.workspace, workspace)?;
+    let previous = (current.version.0 != 0).then_some(current);
+    let mut workspace = document.over(previous.map(|known| &known.workspace));
+    secrets::reveal(&current.workspace, &mut workspace).map_err(unusable)?;
     let workspace = target(&current.workspace, workspace, prune);
     let differences = differences(&current.workspace, &workspace);
+    let mut problems: Vec<Place> = document::problems(&workspace).into_iter().map(wrong).collect();
     for destination in &workspace.destinations {
         if let Err(error) = onefold_destinations::connect(destination) {
-            let place =
-                Place { place: format!("destinations.{}", destination.key), detail: error.to_string() };
-            return Err(unusable(vec![place]));
+            let place = format!("destinations.{}", destination.key);
+            problems.push(Place { place, detail: error.to_string() });
         }
     }
-    let previous = (!first).then_some(current);
-    let catalogue = next(previous, workspace, "api")
-        .map_err(|problems| unusable(problems.into_iter().map(place).collect()))?;
-    Ok((differences, catalogue))
+    match next(previous, workspace, "api") {
+        Ok(catalogue) if problems.is_empty() => Ok((differences, catalogue)),
+        Ok(_) => Err(unusable(problems)),
+        Err(more) => Err(unusable(problems.into_iter().chain(more.into_iter().map(place)).collect())),
+    }
+}
+
+fn wrong(wrong: Wrong) -> Place {
+    let place = if wrong.place.is_empty() { "workspace".to_owned() } else { wrong.place };
+    Place { place, detail: wrong.detail }
+}
+
+fn read(body: Value) -> Result<Document, Refused> {
+    Document::read(body).map_err(|problems| unusable(problems.into_iter().map(wrong).collect()))
 }
 
 fn place(problem: Problem) -> Place {
@@ -242,23 +213,15 @@ fn unusable(problems: Vec<Place>) -> Refused {
     Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_workspace", detail).with(problems)
 }
 
-async fn plan(
-    State(admin): State<Admin>,
-    Query(how): Query<How>,
-    Body(workspace): Body<Workspace>,
-) -> Answer {
+async fn plan(State(admin): State<Admin>, Query(how): Query<How>, Body(body): Body<Value>) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
-    let (differences, catalogue) = prepare(&compiled.catalogue, workspace, how.prune)?;
+    let (differences, catalogue) = prepare(&compiled.catalogue, read(body)?, how.prune)?;
     let identity = admin.preview(&compiled.catalogue, &catalogue).await?;
     Ok(Json(json!({ "changes": differences, "identity": identity })))
 }
 
-async fn apply(
-    State(admin): State<Admin>,
-    Query(how): Query<How>,
-    Body(workspace): Body<Workspace>,
-) -> Answer {
-    let applied = admin.apply(workspace, how.prune).await?;
+async fn apply(State(admin): State<Admin>, Query(how): Query<How>, Body(body): Body<Value>) -> Answer {
+    let applied = admin.apply(read(body)?, how.prune).await?;
     Ok(Json(json!({ "changes": applied.changes, "identity": applied.identity, "version": applied.version })))
 }
 
@@ -286,10 +249,19 @@ impl Admin {
     }
 
     /// Applies a workspace and waits until it is in force; one that changes nothing appends nothing.
-    async fn apply(&self, workspace: Workspace, prune: bool) -> Result<Applied, Refused> {
+    async fn apply(&self, document: Document, prune: bool) -> Result<Applied, Refused> {
         let _alone = self.0.applying.lock().await;
+        // The catalogue that this one follows is the last in the log, not the last that is folded: made over an older one
+        // it would give ids anew that are given already, or say again what was said.
+        if !self.folded(self.0.log.tail(), CAUGHT_UP_WITHIN).await? {
+            let detail = format!(
+                "nothing was applied: the fold did not come to the end of the log within {CAUGHT_UP_WITHIN:?}; try again \
+                 once /api/status has `folded_position` near `log_tail`"
+            );
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, BEHIND, detail));
+        }
         let compiled = self.0.reader.handle().catalogue();
-        let (changes, catalogue) = prepare(&compiled.catalogue, workspace, prune)?;
+        let (changes, catalogue) = prepare(&compiled.catalogue, document, prune)?;
         if changes.is_empty() {
             return Ok(Applied { changes, identity: None, version: compiled.catalogue.version.0 });
         }
@@ -300,12 +272,38 @@ impl Admin {
         Ok(Applied { changes, identity, version: catalogue.version.0 })
     }
 
-    /// Applies a workspace at start.
+    /// Applies a workspace at start and waits until it is in force, however long the backlog of the fold is.
     ///
     /// # Errors
     /// What is wrong with it, a line each.
-    pub async fn apply_at_start(&self, workspace: Workspace) -> Result<(), String> {
-        self.apply(workspace, false).await.map(drop).map_err(|refused| refused.to_string())
+    pub async fn apply_at_start(&self, document: Document) -> Result<(), String> {
+        loop {
+            match self.apply(document.clone(), false).await {
+                Ok(_) => return Ok(()),
+                Err(refused) if [BEHIND, NOT_FOLDED].contains(&refused.code()) => {
+                    tracing::info!("the workspace file waits for the fold, which has a backlog");
+                }
+                Err(refused) => return Err(refused.to_string()),
+            }
+        }
+    }
+
+    /// Whether everything before `position` is folded within that time. In steps: a thread that waits holds a stop up.
+    async fn folded(&self, position: Position, within: Duration) -> Result<bool, Refused> {
+        let until = tokio::time::Instant::now() + within;
+        loop {
+            let handle = self.0.reader.handle().clone();
+            if blocking(move || Ok(handle.wait(position, Duration::from_millis(500)))).await? {
+                return Ok(true);
+            }
+            if let Some(failed) = self.0.reader.handle().status().failed {
+                let detail = format!("the fold stopped: {failed}");
+                return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", detail));
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(false);
+            }
+        }
     }
 
     /// Appends a record and waits until it is folded.
@@ -315,15 +313,13 @@ impl Admin {
         self.0.log.append(record.encode(), Box::new(move |outcome| drop(done.send(outcome))));
         let appended = durable.await.map_err(|_| failed("the server is stopping".to_owned()))?;
         let appended = appended.map_err(|error| failed(error.to_string()))?;
-        let handle = self.0.reader.handle().clone();
-        let folded = blocking(move || Ok(handle.wait(appended.next, FOLDED_WITHIN))).await?;
-        if folded {
-            Ok(())
-        } else {
-            Err(failed(format!(
-                "accepted, but not folded within {FOLDED_WITHIN:?}; it will be once the backlog is done"
-            )))
+        if self.folded(appended.next, FOLDED_WITHIN).await? {
+            return Ok(());
         }
+        let detail = format!(
+            "accepted, but not folded within {FOLDED_WITHIN:?}; it will be once the backlog is done, so do not send it again"
+        );
+        Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, NOT_FOLDED, detail))
     }
 }
 
@@ -359,12 +355,8 @@ async fn check(Body(given): Body<Expression>) -> Answer {
 async fn audiences(State(admin): State<Admin>, Query(keys): Query<Keys>) -> Answer {
     let compiled = admin.0.reader.handle().catalogue();
     let status = admin.0.reader.handle().status();
-    let limit = keys.limit.unwrap_or(200).clamp(1, 1_000);
-    let mut sorted: Vec<_> = compiled.catalogue.workspace.audiences.iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    let start = keys.cursor.as_ref().map_or(0, |after| sorted.partition_point(|known| known.key <= *after));
-    let page: Vec<_> = sorted.iter().skip(start).take(limit).collect();
-    let cursor = page.last().filter(|_| start + page.len() < sorted.len()).map(|last| last.key.clone());
+    let all = compiled.catalogue.workspace.audiences.iter().collect();
+    let (page, cursor) = keys.page(all, |audience| &audience.key);
     let list: Vec<Value> = page
         .into_iter()
         .map(|audience| {

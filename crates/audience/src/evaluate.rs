@@ -98,32 +98,32 @@ impl Plan {
         touched.rules.extend(&self.initial);
     }
 
-    /// An event of the profile.
-    pub fn observe(
+    /// An event of the profile. Without a `body` what it said is not known: it counts where nothing is asked of it.
+    pub fn observe<'b>(
         &self,
         state: &mut State,
         touched: &mut Touched,
         message_type: MessageType,
         name: &str,
-        body: &[u8],
+        body: impl Into<Option<&'b [u8]>>,
         ts: Timestamp,
     ) {
-        self.feed(state, touched, message_type, name, body, ts, None);
+        self.feed(state, touched, message_type, name, body.into(), ts, None);
     }
 
     /// An event of the history, for the primitives in `new` only.
     #[expect(clippy::too_many_arguments, reason = "as `observe`")]
-    pub fn observe_new(
+    pub fn observe_new<'b>(
         &self,
         new: &NewPrimitives,
         state: &mut State,
         touched: &mut Touched,
         message_type: MessageType,
         name: &str,
-        body: &[u8],
+        body: impl Into<Option<&'b [u8]>>,
         ts: Timestamp,
     ) {
-        self.feed(state, touched, message_type, name, body, ts, Some(&new.0));
+        self.feed(state, touched, message_type, name, body.into(), ts, Some(&new.0));
     }
 
     #[expect(clippy::too_many_arguments, reason = "as `observe`")]
@@ -133,15 +133,21 @@ impl Plan {
         touched: &mut Touched,
         message_type: MessageType,
         name: &str,
-        body: &[u8],
+        body: Option<&[u8]>,
         ts: Timestamp,
         only: Option<&BTreeSet<usize>>,
     ) {
-        let properties = JsonProperties::new(body);
+        let properties = body.map(JsonProperties::new);
         for Bucket(filters) in self.buckets(message_type, name) {
             for filter in filters {
                 touched.filters_evaluated += 1;
-                if filter.condition.as_ref().is_some_and(|condition| !condition.holds(&properties)) {
+                let passes = match (&filter.condition, &properties) {
+                    (None, _) => true,
+                    // Neither the condition nor its contrary is known to hold: `not exists` of a lost body is no sign.
+                    (Some(_), None) => false,
+                    (Some(condition), Some(properties)) => condition.holds(properties),
+                };
+                if !passes {
                     continue;
                 }
                 for &number in

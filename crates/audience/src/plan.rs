@@ -414,7 +414,7 @@ fn lower_all(workspace: &Workspace) -> Result<(Lowering, Vec<Definition>), Vec<P
             Err(error) => errors.push(PlanError { place, message: error.render(text) }),
         }
     }
-    check_references(&definitions, &mut errors);
+    check_references(workspace, &definitions, &mut errors);
     if errors.is_empty() { Ok((lowering, definitions)) } else { Err(errors) }
 }
 
@@ -452,7 +452,17 @@ fn lower_one(
     Ok(definition)
 }
 
-fn check_references(definitions: &[Definition], errors: &mut Vec<PlanError>) {
+/// The key that an object has which was called `old`.
+fn renamed<'a>(workspace: &'a Workspace, is_value: bool, old: &str) -> Option<&'a str> {
+    let is = |from: &Option<String>| from.as_deref() == Some(old);
+    if is_value {
+        workspace.computed_traits.iter().find(|t| is(&t.renamed_from)).map(|t| t.key.as_str())
+    } else {
+        workspace.audiences.iter().find(|a| is(&a.renamed_from)).map(|a| a.key.as_str())
+    }
+}
+
+fn check_references(workspace: &Workspace, definitions: &[Definition], errors: &mut Vec<PlanError>) {
     let names = |is_value: bool| -> BTreeSet<&str> {
         definitions.iter().filter(|d| d.is_value == is_value).map(|d| d.key.as_str()).collect()
     };
@@ -463,7 +473,8 @@ fn check_references(definitions: &[Definition], errors: &mut Vec<PlanError>) {
             let known = &known[usize::from(is_value)];
             if !known.contains(key.as_str()) {
                 let what = if is_value { "computed trait" } else { "audience" };
-                let near = suggest::nearest(key, known.iter().copied());
+                let near = renamed(workspace, is_value, key);
+                let near = near.or_else(|| suggest::nearest(key, known.iter().copied()));
                 let hint = near.map_or_else(
                     || format!("; expected an enabled {what} of this workspace"),
                     |near| format!("; did you mean `{near}`?"),

@@ -123,6 +123,26 @@ pub(crate) const fn holds(ordering: Ordering, op: CompareOp) -> bool {
 mod tests {
     use super::*;
 
+    // Written by hand from language.md and audiences.md 1.2: the engine and the oracle share these functions, so no
+    // comparison of the two finds what is wrong here.
+
+    const OPS: [CompareOp; 6] =
+        [CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Le, CompareOp::Gt, CompareOp::Ge];
+
+    /// Which of `= != < <= > >=` hold where the left side is less, equal, greater; none where the two do not compare.
+    const LESS: [bool; 6] = [false, true, true, true, false, false];
+    const SAME: [bool; 6] = [true, false, false, true, false, true];
+    const MORE: [bool; 6] = [false, true, false, false, true, true];
+    const NONE: [bool; 6] = [false; 6];
+
+    fn json(text: &str) -> Value {
+        Value::from_json(text).unwrap_or_else(|| panic!("{text} is no value"))
+    }
+
+    fn answers(left: &str, right: &str, ignoring_case: bool) -> [bool; 6] {
+        OPS.map(|op| compare(&json(left), op, &json(right), ignoring_case))
+    }
+
     #[test]
     fn numbers_are_exact_or_missing() {
         assert_eq!(Value::from_json("12.10"), Value::from_json("12.1"));
@@ -130,5 +150,166 @@ mod tests {
         assert_eq!(Value::from_json(&"9".repeat(40)), None);
         assert_eq!(Value::from_json("1e400"), None);
         assert_eq!(Value::from_json("null"), None);
+    }
+
+    #[test]
+    fn two_values_of_one_type_compare_and_others_do_not() {
+        for (left, right, expected) in [
+            // Numbers, exactly: by value and not by digits.
+            ("1", "2", LESS),
+            ("2", "10", LESS),
+            ("-1", "1", LESS),
+            ("-10", "-9", LESS),
+            ("1", "1.0", SAME),
+            ("1.50", "1.5", SAME),
+            ("100", "1e2", SAME),
+            ("1E2", "100.00", SAME),
+            ("0", "-0", SAME),
+            ("0", "0.0", SAME),
+            ("0.1", "0.10000000000000000001", LESS),
+            ("0.3", "0.30000000000000004", LESS),
+            ("9007199254740993", "9007199254740992", MORE),
+            ("9223372036854775807", "9223372036854775806", MORE),
+            ("18446744073709551615", "18446744073709551616", LESS),
+            ("1234567890123456789012345678", "1234567890123456789012345677", MORE),
+            ("0.0000000000000000000000000001", "0", MORE),
+            ("-0.0000000000000000000000000001", "0", LESS),
+            ("0.0000000000000000000000000001", "1e-28", SAME),
+            ("1e27", "1000000000000000000000000000", SAME),
+            // Text, by its characters: no number, date or truth value is read into it.
+            ("\"a\"", "\"b\"", LESS),
+            ("\"a\"", "\"a\"", SAME),
+            ("\"a\"", "\"aa\"", LESS),
+            ("\"\"", "\"a\"", LESS),
+            ("\"B\"", "\"a\"", LESS),
+            ("\"10\"", "\"9\"", LESS),
+            ("\"1.0\"", "\"1\"", MORE),
+            ("\"true\"", "\"false\"", MORE),
+            ("\"a \"", "\"a\"", MORE),
+            ("\"z\"", "\"é\"", LESS),
+            ("\"\\u0061\"", "\"a\"", SAME),
+            // Values of different types are as good as missing, `!=` included.
+            ("1", "\"1\"", NONE),
+            ("\"12.5\"", "12.5", NONE),
+            ("\"1e2\"", "100", NONE),
+            ("1", "true", NONE),
+            ("0", "false", NONE),
+            ("\"true\"", "true", NONE),
+            ("\"\"", "0", NONE),
+            ("\"\"", "false", NONE),
+            // Lists and objects are compared with nothing, not even with themselves.
+            ("[1]", "1", NONE),
+            ("[1]", "[1]", NONE),
+            ("[]", "[]", NONE),
+            ("{}", "{}", NONE),
+            ("{\"a\":1}", "{\"a\":1}", NONE),
+        ] {
+            for ignoring_case in [false, true] {
+                let cased = ignoring_case && left == "\"B\"";
+                let expected = if cased { MORE } else { expected };
+                assert_eq!(answers(left, right, ignoring_case), expected, "{left} and {right}");
+                let mirrored = [LESS, SAME, MORE, NONE].into_iter().zip([MORE, SAME, LESS, NONE]);
+                let mirrored: Vec<_> = mirrored.filter(|(one, _)| *one == expected).map(|(_, m)| m).collect();
+                assert_eq!(vec![answers(right, left, ignoring_case)], mirrored, "{right} and {left}");
+            }
+        }
+    }
+
+    #[test]
+    fn truth_values_are_equal_or_not_and_in_no_order() {
+        const DIFFER: [bool; 6] = [false, true, false, false, false, false];
+        const EQUAL: [bool; 6] = [true, false, false, false, false, false];
+        for (left, right, expected) in [
+            ("true", "true", EQUAL),
+            ("false", "false", EQUAL),
+            ("true", "false", DIFFER),
+            ("false", "true", DIFFER),
+        ] {
+            assert_eq!(answers(left, right, false), expected, "{left} and {right}");
+            assert_eq!(answers(left, right, true), expected, "{left} and {right}");
+        }
+    }
+
+    #[test]
+    fn case_is_ignored_only_where_it_is_asked_for() {
+        for (left, right, cased, ignored) in [
+            ("\"Pro\"", "\"pro\"", LESS, SAME),
+            ("\"PRO\"", "\"pRo\"", LESS, SAME),
+            ("\"ÉCLAIR\"", "\"éclair\"", LESS, SAME),
+            ("\"ΑΒΓ\"", "\"αβγ\"", LESS, SAME),
+            ("\"Zoe\"", "\"adam\"", LESS, MORE),
+            ("\"a\"", "\"B\"", MORE, LESS),
+            ("\"ß\"", "\"SS\"", MORE, MORE),
+            ("\"pro \"", "\"PRO\"", MORE, MORE),
+        ] {
+            assert_eq!(answers(left, right, false), cased, "{left} and {right}");
+            assert_eq!(answers(left, right, true), ignored, "{left} and {right} ignoring case");
+        }
+    }
+
+    #[test]
+    fn json_is_read_as_it_is_typed() {
+        let text = |text: &str| Some(Value::String(text.to_owned()));
+        let number = |mantissa: i64, scale: u32| Some(Value::Number(Decimal::new(mantissa, scale)));
+        for (json, expected) in [
+            ("\"\"", text("")),
+            ("\"12.5\"", text("12.5")),
+            ("\"true\"", text("true")),
+            ("\"null\"", text("null")),
+            ("\" a\\n\\\"b\\\" \"", text(" a\n\"b\" ")),
+            ("\"\\ud83d\\ude42\"", text("🙂")),
+            ("true", Some(Value::Bool(true))),
+            ("false", Some(Value::Bool(false))),
+            ("0", number(0, 0)),
+            ("-0", number(0, 0)),
+            ("-7", number(-7, 0)),
+            ("12.50", number(125, 1)),
+            ("-0.001", number(-1, 3)),
+            ("1.5e3", number(1_500, 0)),
+            ("15E-1", number(15, 1)),
+            ("9223372036854775807", number(i64::MAX, 0)),
+            ("-9223372036854775808", number(i64::MIN, 0)),
+            ("null", None),
+            ("", None),
+            ("tru", None),
+            ("True", None),
+            ("nul", None),
+            ("NaN", None),
+            ("Infinity", None),
+            ("-", None),
+            ("1.2.3", None),
+            ("1e999", None),
+            ("-1e400", None),
+            ("1e-400", None),
+            ("99999999999999999999999999999999999999999999", None),
+            ("\"open", None),
+            ("[1", None),
+        ] {
+            assert_eq!(Value::from_json(json), expected, "{json}");
+        }
+    }
+
+    /// What is missing inside is left out: a list has one element less, an object one member less.
+    #[test]
+    fn inside_of_lists_and_objects_what_is_missing_is_left_out() {
+        assert_eq!(json("[1, null, \"a\", 1e400, [null]]"), json("[1, \"a\", []]"));
+        assert_eq!(json("{\"a\": null, \"b\": {\"c\": 1e999, \"d\": 0.10}}"), json("{\"b\": {\"d\": 0.1}}"));
+        // Numbers are as exact inside as outside.
+        let Value::List(items) = json("[9007199254740993, 0.30000000000000004]") else { panic!("a list") };
+        assert_eq!(items, [json("9007199254740993"), json("0.30000000000000004")]);
+    }
+
+    #[test]
+    fn a_literal_is_the_value_of_its_json() {
+        use crate::ast::Literal;
+        for (written, json) in [("0", "0"), ("12.5", "12.50"), ("-3", "-3.0"), ("100", "1e2")] {
+            assert_eq!(literal(&Literal::Number(written.to_owned())), Value::from_json(json), "{written}");
+        }
+        assert_eq!(literal(&Literal::Number("9".repeat(40))), None);
+        for text in ["", "12.5", "true", "null"] {
+            assert_eq!(literal(&Literal::String(text.to_owned())), Some(Value::String(text.to_owned())));
+        }
+        assert_eq!(literal(&Literal::Bool(true)), Some(Value::Bool(true)));
+        assert_eq!(literal(&Literal::Bool(false)), Some(Value::Bool(false)));
     }
 }

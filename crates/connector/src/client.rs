@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Bytes of an answer that are read; the rest is not waited for.
+/// Bytes of an answer that are read unless a client is made for larger ones.
 const REPLY_BYTES: usize = 64 << 10;
 
 /// Bytes of an answer's head, and of what is read at once.
@@ -36,7 +36,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// An answer: all of it, or its first 64 KiB.
+/// An answer: all of it, or of one whose status alone counts the part within the client's limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -75,6 +75,9 @@ pub enum ClientError {
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// The answer is larger than the client takes.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
 }
 
 /// See the module. Cheap to clone; connections are pooled.
@@ -83,6 +86,7 @@ pub struct Client {
     hyper: Hyper<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     allow_private: bool,
     timeout: Duration,
+    reply_bytes: usize,
 }
 
 impl Client {
@@ -117,7 +121,13 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .http1_max_buf_size(HEAD_BYTES)
             .build(connector);
-        Self { hyper, allow_private, timeout }
+        Self { hyper, allow_private, timeout, reply_bytes: REPLY_BYTES }
+    }
+
+    /// The same with answers of at most so many bytes instead of 64 KiB.
+    #[must_use]
+    pub fn with_reply_bytes(self, reply_bytes: usize) -> Self {
+        Self { reply_bytes, ..self }
     }
 
     /// The same with another way to look names up, for tests; what it answers is checked as any answer is.
@@ -126,16 +136,17 @@ impl Client {
         Self::build_with(Resolver { allow_private, lookup }, timeout)
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads all of its answer.
     ///
     /// # Errors
-    /// No answer came, or it broke off.
+    /// No answer came, it broke off, or it is larger than the limit.
     pub async fn send(&self, request: Request) -> Result<Reply, ClientError> {
         let (reply, rest) = self.exchange(request).await?;
         rest.map(|()| reply)
     }
 
-    /// Sends a request whose answer is its status: once that is there, a body that breaks off or never ends is no failure.
+    /// Sends a request whose answer is its status: once that is there, a body that breaks off, never ends or is larger than
+    /// the limit is no failure.
     ///
     /// # Errors
     /// No status came.
@@ -208,7 +219,7 @@ impl Client {
         let response = response.map_err(|_| late())?.map_err(|error| failure(&error, &host))?;
         let (parts, incoming) = response.into_parts();
         let mut body = Vec::new();
-        let rest = tokio::time::timeout_at(until, read(incoming, &mut body)).await;
+        let rest = tokio::time::timeout_at(until, read(incoming, &mut body, self.reply_bytes)).await;
         let headers = parts.headers.iter();
         let headers = headers
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
@@ -217,15 +228,15 @@ impl Client {
     }
 }
 
-/// Reads a body, its first 64 KiB at most.
-async fn read(mut incoming: Incoming, body: &mut Vec<u8>) -> Result<(), ClientError> {
+/// Reads a body, its first `most` bytes; what is beyond them is not waited for.
+async fn read(mut incoming: Incoming, body: &mut Vec<u8>, most: usize) -> Result<(), ClientError> {
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| ClientError::Connection(chain(&error)))?;
-        if let Some(data) = frame.data_ref() {
-            body.extend_from_slice(&data[..data.len().min(REPLY_BYTES - body.len())]);
-        }
-        if body.len() >= REPLY_BYTES {
-            break;
+        let Some(data) = frame.data_ref() else { continue };
+        let room = most - body.len();
+        body.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            return Err(ClientError::TooLarge(most));
         }
     }
     Ok(())

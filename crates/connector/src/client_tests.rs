@@ -167,9 +167,9 @@ async fn an_answer_that_is_none_is_a_failure_and_costs_little() {
 async fn a_status_counts_even_if_the_body_breaks_off_or_never_ends() {
     let gigabyte =
         [b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".as_slice(), &vec![b'x'; 200_000]].concat();
-    for reply in ask(&gigabyte, false, true).await {
-        assert_eq!(reply.unwrap().body.len(), REPLY_BYTES);
-    }
+    let [whole, status] = ask(&gigabyte, false, true).await;
+    assert_eq!(whole, Err(ClientError::TooLarge(REPLY_BYTES)));
+    assert_eq!(status.unwrap().body.len(), REPLY_BYTES);
     for (held, head) in [
         (false, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"),
         (true, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"),
@@ -179,6 +179,24 @@ async fn a_status_counts_even_if_the_body_breaks_off_or_never_ends() {
         let [whole, status] = ask(format!("{head}part").as_bytes(), false, held).await;
         assert!(whole.is_err(), "{whole:?}");
         assert_eq!(status.unwrap(), Reply { body: b"part".to_vec(), ..reply_of(head) });
+    }
+}
+
+/// A cut answer would be read as another one: all of it, or an error.
+#[tokio::test]
+async fn an_answer_is_whole_up_to_the_limit_and_an_error_beyond_it() {
+    for (limit, length, fits) in [(None, REPLY_BYTES, true), (None, REPLY_BYTES + 1, false)]
+        .into_iter()
+        .chain([(Some(1 << 20), 1 << 20, true), (Some(1 << 20), (1 << 20) + 1, false)])
+    {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let uri = server([head.as_bytes(), &vec![b'x'; length]].concat(), false, false).await;
+        let client = Client::new(true, Duration::from_secs(30));
+        let client = limit.into_iter().fold(client, Client::with_reply_bytes);
+        let whole = client.send(request(&uri)).await.map(|reply| reply.body.len());
+        let most = limit.unwrap_or(REPLY_BYTES);
+        assert_eq!(whole, if fits { Ok(length) } else { Err(ClientError::TooLarge(most)) });
+        assert_eq!(client.send_for_status(request(&uri)).await.unwrap().body.len(), length.min(most));
     }
 }
 

@@ -44,18 +44,19 @@ pub struct Answer {
 pub enum Outcome {
     /// The other side has it.
     Delivered(Answer),
-    /// Later may do: after the time that the other side named, or as delivery sees fit.
+    /// Later may do: after the time that the other side named, or as delivery sees fit. So is everything that would be the
+    /// same for any other item: the other side is down or busy, does not know us, is not where it was, may not be called.
     Retry {
         /// The time it named.
         after: Option<Duration>,
         /// What it said.
         answer: Answer,
     },
-    /// The other side will never take this item.
+    /// The other side will never take this item, and may well take others.
     Refused(Answer),
     /// The other side refused the request that the item shared with others, took none of them, and did not say which of
     /// them it will never take: sent in parts, some may be taken. A refusal of the sender or of the address as a whole is
-    /// [`Outcome::Refused`] for each item, as is the refusal of a request with one item.
+    /// [`Outcome::Retry`] for each item; the refusal of a request with one item is [`Outcome::Refused`].
     RefusedTogether(Answer),
 }
 

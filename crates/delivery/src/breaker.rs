@@ -3,6 +3,7 @@
 //! - **BREAKER-1:** it opens when requests of [`LANES`] different lanes failed and none got through in between: one lane
 //!   that always fails never opens it (DELIVERY-2).
 //! - **BREAKER-2:** open, it lets nothing go; after a pause that grows it lets one request go, whose outcome decides.
+//! - **BREAKER-3:** what became of an item without a request says nothing of the other side, and changes nothing here.
 
 use crate::backoff;
 use onefold_types::ProfileHandle;
@@ -81,6 +82,13 @@ impl Breaker {
         }
     }
 
+    /// What went turned out to be no request: whoever is next may ask in its place.
+    pub fn unsent(&mut self) {
+        if self.state == BreakerState::HalfOpen {
+            self.state = BreakerState::Open;
+        }
+    }
+
     /// The other side answered, if only that it does not want this item.
     pub fn answered(&mut self) {
         *self = Self::default();
@@ -135,6 +143,19 @@ mod tests {
         breaker.answered();
         assert!(breaker.lets_go(until));
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn what_was_no_request_leaves_it_as_it_was() {
+        let mut breaker = opened();
+        let until = breaker.until().unwrap();
+        breaker.went();
+        breaker.unsent();
+        assert_eq!((breaker.state(), breaker.until()), (BreakerState::Open, Some(until)));
+        assert!(breaker.lets_go(until), "the next one asks");
+        let mut closed = Breaker::default();
+        closed.unsent();
+        assert_eq!(closed.state(), BreakerState::Closed);
     }
 
     #[test]

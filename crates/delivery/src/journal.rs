@@ -5,6 +5,7 @@
 //! Journal     'd' destination u32 · effect id u128                      nothing: the effect is through
 //!             'f' destination u32 · effect id u128                      Tried: body, attempts, since when, when next
 //!             'w' destination u32 · observed u64 · sequence u64         the ids of a wave: which marks may go together
+//!             'g' destination u32                                       version u32 of the catalogue that removed it
 //! DeadLetter  destination u32 · number u64                              DeadLetter
 //! ```
 //!
@@ -16,6 +17,8 @@
 //!   begins ([`Journal::forget`]; the runner sees to the sync, and to no row being left that it has not looked up). Marks
 //!   are thus bounded by the log: about 60 bytes for each effect of an event that is kept. A state folder restored from a
 //!   copy older than the log's beginning is not covered: what was still to be sent in it is sent again.
+
+pub(crate) mod removed;
 
 use onefold_connector::Answer;
 use onefold_store::{Direction, Error, KeyRange, Read, Store, Table, Txn};

@@ -18,8 +18,10 @@
 //!   their place among those in flight, their lanes wait until they are through, and one that fails is tried again by
 //!   itself, after the time that was named for it.
 //!
+//! - **DELIVERY-6:** what a removed destination had to send, its marks and its dead letters go with it, and are counted.
+//!
 //! [`lanes`] is the order, [`backoff`] and [`breaker`] the patience, [`journal`] the memory; `runner` drives them with
-//! real requests: `reading`, `sending`, `noting`.
+//! real requests: `reading`, `sending`, `noting`. `redrive` sends dead letters again.
 
 pub mod backoff;
 pub mod breaker;
@@ -27,6 +29,8 @@ pub mod journal;
 pub mod lanes;
 mod noting;
 mod reading;
+mod redrive;
+mod removed;
 pub mod render;
 mod runner;
 mod sending;
@@ -35,6 +39,8 @@ mod standing;
 
 pub use breaker::BreakerState;
 pub use journal::DeadLetter;
+pub use redrive::{LETTERS_MAX, Redriven};
+pub use removed::RemovedRows;
 pub use runner::Status;
 pub use service::{Connect, Delivered, Delivery, Error, Options};
 pub use standing::{Standing, Stands};

@@ -50,21 +50,24 @@ pub fn iso(at: Timestamp) -> String {
 }
 
 /// The message of an effect. `event` is the stored message of a [`Change::Event`].
-#[must_use]
-pub fn render(effect: &Effect, names: &Names, event: Option<&[u8]>) -> Value {
+///
+/// # Errors
+/// What was stored is not JSON. Nothing is sent for it then: a message without its content, or a trait that is `null`,
+/// would say something else.
+pub fn render(effect: &Effect, names: &Names, event: Option<&[u8]>) -> Result<Value, serde_json::Error> {
     let (class, id, key, mut message) = match &effect.change {
         Change::Entered { audience, initial } => membership(effect, names, *audience, true, *initial),
         Change::Exited { audience } => membership(effect, names, *audience, false, false),
         Change::TraitComputed { computed_trait, value } => {
             let key = names.computed(*computed_trait);
-            ("trait", computed_trait.to_string(), key.clone(), computed(effect, &key, value))
+            ("trait", computed_trait.to_string(), key.clone(), computed(effect, &key, value)?)
         }
         Change::TraitChanged { key, value } => {
-            ("trait", key.clone(), key.clone(), computed(effect, key, value))
+            ("trait", key.clone(), key.clone(), computed(effect, key, value)?)
         }
         Change::Event { .. } => {
-            let message = event.and_then(|body| serde_json::from_slice::<Map<String, Value>>(body).ok());
-            ("event", String::new(), String::new(), message.unwrap_or_default())
+            let message = serde_json::from_slice(event.unwrap_or_default())?;
+            ("event", String::new(), String::new(), message)
         }
     };
     let strongest =
@@ -99,7 +102,7 @@ pub fn render(effect: &Effect, names: &Names, event: Option<&[u8]>) -> Value {
         "workspace": names.workspace,
         "cause": cause(&effect.cause),
     });
-    Value::Object(message)
+    Ok(Value::Object(message))
 }
 
 type Parts = (&'static str, String, String, Map<String, Value>);
@@ -117,11 +120,11 @@ fn membership(effect: &Effect, names: &Names, audience: AudienceId, is: bool, in
     ("audience", audience.to_string(), key, track(effect, event, properties))
 }
 
-fn computed(effect: &Effect, key: &str, value: &str) -> Map<String, Value> {
+fn computed(effect: &Effect, key: &str, value: &str) -> Result<Map<String, Value>, serde_json::Error> {
     let mut properties = Map::new();
     properties.insert("trait_key".to_owned(), key.into());
-    properties.insert(key.to_owned(), serde_json::from_str(value).unwrap_or(Value::Null));
-    track(effect, "Trait Computed", properties)
+    properties.insert(key.to_owned(), serde_json::from_str(value)?);
+    Ok(track(effect, "Trait Computed", properties))
 }
 
 fn track(effect: &Effect, event: &str, properties: Map<String, Value>) -> Map<String, Value> {

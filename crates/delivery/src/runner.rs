@@ -12,6 +12,7 @@ use crate::reading::{Ask, Read, Reader};
 use crate::render::Names;
 use crate::sending::{Sender, Sent};
 use crate::service::{Delivered, Options};
+use crate::standing::Standing;
 use onefold_connector::{Answer, Connector, Outcome};
 use onefold_log::{Clock, SharedLog};
 use onefold_store::{Error, Store};
@@ -25,6 +26,9 @@ use tokio::time::Instant;
 
 /// How long nothing is tried after the disk failed, at most.
 const DISK_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a runner that is to stop waits for answers: a stop takes ten seconds in all, and the rows stay.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How often a wave is noted when the runner is to stop.
 const LAST_TRIES: u32 = 3;
@@ -44,7 +48,7 @@ pub struct Status {
     pub failed: u64,
     /// Effects that became dead letters since start.
     pub dead: u64,
-    /// The last failure.
+    /// The last failure: of an attempt that is made again too, so it says why a destination does not take anything.
     pub last_error: Option<Answer>,
     /// Whether it is left alone for now.
     pub breaker: BreakerState,
@@ -63,6 +67,7 @@ pub(crate) struct Runner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Journal,
     pub(crate) log: SharedLog,
+    pub(crate) standing: Arc<dyn Standing>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) wake: Arc<Notify>,
@@ -206,10 +211,20 @@ impl Runner {
         wait.max(Duration::from_millis(1))
     }
 
-    /// What is under way ends; its outcome is noted, so that it is not sent again.
+    /// What is under way ends, or is given up after a moment; outcomes are noted, so that nothing is sent again in vain.
     async fn finish(&self, mut held: Held) {
-        while let Some(sent) = held.sending.join_next().await {
-            held.sent.extend(sent);
+        let answered = async {
+            while let Some(sent) = held.sending.join_next().await {
+                held.sent.extend(sent);
+            }
+        };
+        if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
+            tracing::warn!(
+                destination = self.key,
+                requests = held.sending.len(),
+                "requests had no answer yet; they are sent again after a restart, under the same ids"
+            );
+            held.sending.abort_all();
         }
         for attempt in 1.. {
             while let Some(noted) = held.noting.join_next().await {
@@ -321,6 +336,7 @@ impl Runner {
                 connector: connector.clone(),
                 journal: self.journal.clone(),
                 log: self.log.clone(),
+                standing: self.standing.clone(),
                 names: names.clone(),
                 at: self.clock.now().0.div_euclid(1_000),
             };
@@ -346,20 +362,23 @@ impl Runner {
         }
     }
 
-    /// What a request's outcome says of the destination as a whole.
+    /// What a request's outcome says of the destination as a whole: that of items that were in it. One without a body was
+    /// not (its event is gone from the log, or that cannot be read).
     fn judge(&self, held: &mut Held, (items, outcomes): &Sent) {
         let now = held.now();
-        let mut named = None;
-        for outcome in outcomes {
+        let (mut named, mut lane) = (None, None);
+        for (item, outcome) in items.iter().zip(outcomes).filter(|(item, _)| item.body.is_some()) {
             match outcome {
                 Outcome::Retry { after, .. } => named = named.max(*after),
                 Outcome::Delivered(_) | Outcome::Refused(_) | Outcome::RefusedTogether(_) => {
                     return held.breaker.answered();
                 }
             }
+            lane = lane.or(Some(item.effect.profile));
         }
-        if let Some(first) = items.first() {
-            held.breaker.failed(first.effect.profile, now, named, self.roll());
+        match lane {
+            Some(lane) => held.breaker.failed(lane, now, named, self.roll()),
+            None => held.breaker.unsent(),
         }
     }
 

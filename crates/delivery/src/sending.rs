@@ -3,6 +3,7 @@
 use crate::journal::{Journal, Known};
 use crate::lanes::Item;
 use crate::render::{Names, iso, render};
+use crate::standing::{Standing, Stands};
 use onefold_connector::{Answer, Connector, Outcome, Rendered};
 use onefold_log::{Error as LogError, SharedLog, record};
 use onefold_types::effect::{Change, Effect};
@@ -19,6 +20,7 @@ pub(crate) struct Sender {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) journal: Journal,
     pub(crate) log: SharedLog,
+    pub(crate) standing: Arc<dyn Standing>,
     pub(crate) names: Arc<Names>,
     /// Seconds since 1970.
     pub(crate) at: i64,
@@ -29,9 +31,11 @@ impl Sender {
     pub(crate) async fn send(self, mut items: Vec<Item>) -> Sent {
         let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(items.len());
         for item in &mut items {
-            let body = match item.body.take() {
-                Some(body) => Ok(body),
-                None => self.body(&item.effect, item.frozen).await,
+            // A body that was sent before is let go of, too: the message may have been deleted since.
+            let body = match (self.withheld(&item.effect).await, item.body.take()) {
+                (Some(outcome), _) => Err(outcome),
+                (None, Some(body)) => Ok(body),
+                (None, None) => self.body(&item.effect, item.frozen).await,
             };
             outcomes.push(body.map(|body| item.body = Some(body)).err());
         }
@@ -46,6 +50,21 @@ impl Sender {
         // A connector that answers too few has said nothing of the rest.
         let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| later("no outcome")));
         (items, outcomes.collect())
+    }
+
+    /// Why an effect is not sent although its turn has come: it forwards a message that was deleted while it waited.
+    /// Everything else goes out as it was said, for what follows in its lane builds on it.
+    async fn withheld(&self, effect: &Effect) -> Option<Outcome> {
+        if !matches!(effect.change, Change::Event { .. }) {
+            return None;
+        }
+        let (standing, effect) = (self.standing.clone(), effect.clone());
+        match tokio::task::spawn_blocking(move || standing.of(&effect)).await {
+            Ok(Ok(Stands::Nowhere(text))) => Some(Outcome::Refused(Answer { status: 0, text })),
+            Ok(Ok(Stands::AsSaid | Stands::Changed(_))) => None,
+            Ok(Err(error)) => Some(later(&error)),
+            Err(error) => Some(later(&error)),
+        }
     }
 
     /// The body of an effect's message: as it was sent before, or rendered.
@@ -66,7 +85,11 @@ impl Sender {
             }
             _ => None,
         };
-        let mut message = render(effect, &self.names, event.as_ref().map(|event| event.body.as_slice()));
+        let event_body = event.as_ref().map(|event| event.body.as_slice());
+        let mut message = render(effect, &self.names, event_body).map_err(|error| {
+            let text = format!("what the log has of it is not JSON, so there is nothing to send: {error}");
+            Outcome::Refused(Answer { status: 0, text })
+        })?;
         if let Some(event) = event {
             message["type"] = event.kind.into();
             message["timestamp"] = iso(event.ts).into();

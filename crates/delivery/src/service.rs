@@ -1,11 +1,11 @@
-//! All destinations: starts, changes and stops their runners as the catalogue says; lists and re-drives dead letters.
+//! All destinations: starts, changes and stops their runners as the catalogue says.
 
-use crate::journal::{DeadLetter, Journal};
+use crate::journal::Journal;
+use crate::removed::{Ended, RemovedRows, Sweeper};
 use crate::render::Names;
 use crate::runner::{Runner, Setup, Status};
-use crate::sending::{Sender, deliver};
-use crate::standing::{Standing, Stands};
-use onefold_connector::{Answer, ConfigError, Connector, Outcome, Rendered};
+use crate::standing::Standing;
+use onefold_connector::{ConfigError, Connector};
 use onefold_log::{Clock, SharedLog};
 use onefold_store::Store;
 use onefold_types::effect::Effect;
@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::task::JoinHandle;
 
 /// How delivery works.
 #[derive(Clone, Copy, Debug)]
@@ -87,36 +86,25 @@ struct Running {
     setup: watch::Sender<Setup>,
     status: Arc<Mutex<Status>>,
     wake: Arc<Notify>,
-    task: JoinHandle<()>,
+    ended: Ended,
 }
 
 /// See the module. Must be made inside a tokio runtime.
 pub struct Delivery {
     store: Arc<dyn Store>,
-    journal: Journal,
-    log: SharedLog,
-    standing: Arc<dyn Standing>,
-    clock: Arc<dyn Clock>,
+    pub(crate) journal: Journal,
+    pub(crate) log: SharedLog,
+    pub(crate) standing: Arc<dyn Standing>,
+    pub(crate) clock: Arc<dyn Clock>,
     options: Options,
     events: broadcast::Sender<Delivered>,
     connect: Connect,
     running: Mutex<BTreeMap<String, Running>>,
     /// Runners that were told to stop and may not have.
-    stopping: Mutex<BTreeMap<DestinationId, JoinHandle<()>>>,
+    stopping: Mutex<BTreeMap<DestinationId, (String, Ended)>>,
     /// Dead letters that are being sent or discarded.
-    redriven: Mutex<BTreeSet<(DestinationId, u64)>>,
-}
-
-/// Holds a dead letter for the one who sends or discards it.
-struct Hold<'a> {
-    delivery: &'a Delivery,
-    letter: (DestinationId, u64),
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.delivery.redriven.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.letter);
-    }
+    pub(crate) redriven: Mutex<BTreeSet<(DestinationId, u64)>>,
+    sweeper: Sweeper,
 }
 
 impl Delivery {
@@ -143,6 +131,7 @@ impl Delivery {
             running: Mutex::default(),
             stopping: Mutex::default(),
             redriven: Mutex::default(),
+            sweeper: Sweeper::default(),
         }
     }
 
@@ -154,21 +143,22 @@ impl Delivery {
     }
 
     /// Takes over a catalogue: new destinations start, changed ones go on with the new settings, others stop.
-    /// A destination that is disabled or misconfigured keeps its rows.
+    /// A destination that is disabled or misconfigured keeps its rows; those of one that was removed go, once what it had
+    /// under way has ended. The caller has committed every row that it wrote under catalogues before this one.
     pub fn configure(&self, catalogue: &Catalogue) {
         let names = Arc::new(Names::of(catalogue));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who is removed stops first: it may come back under another id.
+        // Who is removed stops first: its key may come back under another id.
         let gone: Vec<String> = running
             .iter()
             .filter(|(key, known)| catalogue.destinations.get(*key) != Some(&known.id))
             .map(|(key, _)| key.clone())
             .collect();
         let mut stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
-        stopping.retain(|_, task| !task.is_finished());
-        for known in gone.iter().filter_map(|key| running.remove(key)) {
+        stopping.retain(|_, (_, ended)| ended.has_changed().is_ok());
+        for (key, known) in gone.into_iter().filter_map(|key| running.remove_entry(&key)) {
             known.setup.send_modify(|setup| setup.stop = true);
-            stopping.insert(known.id, known.task);
+            stopping.insert(known.id, (key, known.ended));
         }
         for destination in &catalogue.workspace.destinations {
             let Some(&id) = catalogue.destinations.get(&destination.key) else { continue };
@@ -181,14 +171,34 @@ impl Delivery {
                     known.destination = destination.clone();
                     known.setup.send_replace(Setup { connector, names: names.clone(), stop: false });
                 }
+                None if self.is_removed_later(id, destination, catalogue) => {}
                 None => {
                     let connector = self.connector(destination);
                     let setup = Setup { connector, names: names.clone(), stop: false };
-                    let before = stopping.remove(&id);
+                    let before = stopping.remove(&id).map(|(_, ended)| ended);
                     running.insert(destination.key.clone(), self.start(id, destination, setup, before));
                 }
             }
         }
+        self.sweeper.start(self.store.clone(), self.journal.clone(), catalogue, stopping.clone());
+    }
+
+    /// Whether the journal knows that a later catalogue removes the destination: the state was rebuilt and is not there
+    /// yet. The marks are gone, so all that it had would be sent again (JOURNAL-3).
+    fn is_removed_later(&self, id: DestinationId, destination: &Destination, catalogue: &Catalogue) -> bool {
+        let removed = self.journal.removed(id).unwrap_or_else(|error| {
+            // The runner looks its effects up in the same place, and sends nothing while it cannot.
+            tracing::error!(destination = destination.key, %error, "the journal cannot be read");
+            None
+        });
+        let is_later = removed.is_some_and(|version| version > catalogue.version);
+        if is_later {
+            tracing::info!(
+                destination = destination.key,
+                "nothing is sent: a later catalogue removes the destination"
+            );
+        }
+        is_later
     }
 
     /// `None` if the destination is disabled or its config cannot be used.
@@ -208,7 +218,7 @@ impl Delivery {
         id: DestinationId,
         destination: &Destination,
         setup: Setup,
-        before: Option<JoinHandle<()>>,
+        before: Option<Ended>,
     ) -> Running {
         let key = &destination.key;
         let (sender, receiver) = watch::channel(setup);
@@ -220,6 +230,7 @@ impl Delivery {
             store: self.store.clone(),
             journal: self.journal.clone(),
             log: self.log.clone(),
+            standing: self.standing.clone(),
             clock: self.clock.clone(),
             options: self.options,
             wake: wake.clone(),
@@ -228,13 +239,15 @@ impl Delivery {
             events: self.events.clone(),
             dice: AtomicU64::new(self.options.seed ^ u64::from(id.0)),
         };
-        let task = tokio::spawn(async move {
-            if let Some(before) = before {
-                drop(before.await);
+        let (alive, ended) = watch::channel(());
+        tokio::spawn(async move {
+            let _alive = alive;
+            if let Some(mut before) = before {
+                while before.changed().await.is_ok() {}
             }
             runner.run().await;
         });
-        Running { id, destination: destination.clone(), setup: sender, status, wake, task }
+        Running { id, destination: destination.clone(), setup: sender, status, wake, ended }
     }
 
     /// The fold has written rows.
@@ -254,95 +267,22 @@ impl Delivery {
             .collect()
     }
 
+    /// Rows of removed destinations that were cleared away since start.
+    #[must_use]
+    pub fn removed_rows(&self) -> RemovedRows {
+        self.sweeper.counts()
+    }
+
     /// Effects as they get through.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Delivered> {
         self.events.subscribe()
     }
 
-    /// Dead letters of a destination from number `from`.
-    ///
-    /// # Errors
-    /// No such destination, or the journal failed.
-    pub fn dead_letters(&self, key: &str, from: u64, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        Ok(self.journal.dead_letters(self.find(key)?.0, from, limit)?)
-    }
-
-    fn find(&self, key: &str) -> Result<(DestinationId, Setup), Error> {
+    pub(crate) fn find(&self, key: &str) -> Result<(DestinationId, Setup), Error> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let known = running.get(key).ok_or_else(|| Error::NoDestination(key.to_owned()))?;
         Ok((known.id, known.setup.borrow().clone()))
-    }
-
-    fn hold(&self, destination: &str, id: DestinationId, sequence: u64) -> Result<Hold<'_>, Error> {
-        let letter = (id, sequence);
-        if !self.redriven.lock().unwrap_or_else(PoisonError::into_inner).insert(letter) {
-            return Err(Error::UnderWay { destination: destination.to_owned(), sequence });
-        }
-        Ok(Hold { delivery: self, letter })
-    }
-
-    /// Sends a dead letter once more, outside its lane: it is older than all that waits there. What was overtaken since is
-    /// sent as it stands now ([`Standing`]), at the time of now; what was not goes with the body that it had. One of which
-    /// nothing can be said any more is refused without a request, with the reason as the answer. A letter that is not
-    /// delivered stays.
-    ///
-    /// # Errors
-    /// There is no such letter or destination, it is being sent already, or the journal or the state failed.
-    pub async fn retry(&self, key: &str, sequence: u64) -> Result<Outcome, Error> {
-        let (id, setup) = self.find(key)?;
-        let held = self.hold(key, id, sequence)?;
-        let (journal, standing, now) = (self.journal.clone(), self.standing.clone(), self.clock.now());
-        let found = blocking(move || {
-            let Some(letter) = journal.dead_letter(id, sequence)? else { return Ok(None) };
-            let stands = standing.of(&letter.effect)?;
-            Ok(Some((letter, stands)))
-        });
-        let missing = || Error::NoLetter { destination: key.to_owned(), sequence };
-        let (letter, stands) = found.await?.ok_or_else(missing)?;
-        let connector = setup.connector.ok_or_else(|| Error::NoDestination(key.to_owned()))?;
-        let sender = Sender {
-            id,
-            connector: connector.clone(),
-            journal: self.journal.clone(),
-            log: self.log.clone(),
-            names: setup.names,
-            at: now.0.div_euclid(1_000),
-        };
-        let body = match stands {
-            Stands::AsSaid if letter.body.is_empty() => sender.body(&letter.effect, false).await,
-            Stands::AsSaid => Ok(letter.body),
-            Stands::Changed(current) => {
-                let id = letter.effect.id;
-                sender.body(&Effect { id, effective: now, ..*current }, false).await
-            }
-            Stands::Nowhere(text) => Err(Outcome::Refused(Answer { status: 0, text })),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
-        };
-        let item = vec![Rendered { id: letter.effect.id_text(), body }];
-        let outcome = deliver(connector, item, sender.at).await.pop();
-        let outcome = outcome.unwrap_or(Outcome::Retry { after: None, answer: Answer::default() });
-        if matches!(outcome, Outcome::Delivered(_)) {
-            let journal = self.journal.clone();
-            blocking(move || journal.bury(id, sequence)).await?;
-        }
-        drop(held);
-        Ok(outcome)
-    }
-
-    /// Gives a dead letter up for good.
-    ///
-    /// # Errors
-    /// There is no such letter or destination, it is being sent, or the journal failed.
-    pub fn discard(&self, key: &str, sequence: u64) -> Result<(), Error> {
-        let id = self.find(key)?.0;
-        let held = self.hold(key, id, sequence)?;
-        let was_there = self.journal.bury(id, sequence)?;
-        drop(held);
-        if was_there { Ok(()) } else { Err(Error::NoLetter { destination: key.to_owned(), sequence }) }
     }
 
     /// Stops all runners; requests under way end and are noted.
@@ -351,18 +291,20 @@ impl Delivery {
         for known in running.values() {
             known.setup.send_modify(|setup| setup.stop = true);
         }
-        for known in running.into_values() {
-            drop(known.task.await);
-        }
         let stopping = std::mem::take(&mut *self.stopping.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in stopping.into_values() {
-            drop(task.await);
+        let ended = running
+            .into_values()
+            .map(|known| known.ended)
+            .chain(stopping.into_values().map(|(_, ended)| ended));
+        for mut ended in ended {
+            while ended.changed().await.is_ok() {}
         }
+        self.sweeper.stop().await;
     }
 }
 
 /// Runs `task` where it may wait for a disk.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     task: impl FnOnce() -> Result<T, onefold_store::Error> + Send + 'static,
 ) -> Result<T, onefold_store::Error> {
     tokio::task::spawn_blocking(task).await.unwrap_or_else(|error| {

@@ -97,10 +97,13 @@ async fn absurd_answers_are_failures_unless_they_have_a_status() {
         ("HTTP/1.1 500 No\r\ncontent-length: 99\r\n\r\npart", "retry"),
         (
             "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest\r\ncontent-length: 0\r\n\r\n",
-            "refused",
+            "retry",
         ),
-        ("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n", "refused"),
-        ("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", "refused"),
+        ("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n", "retry"),
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", "retry"),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "retry"),
+        ("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n", "retry at a time"),
+        ("HTTP/1.1 422 No\r\ncontent-length: 0\r\n\r\n", "refused"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n\u{0}\u{1}\u{1b}[", "delivered"),
     ] {
         let found = match outcome(answer).await {
@@ -119,7 +122,7 @@ async fn a_redirect_is_not_followed() {
     let (elsewhere, mut followed) = receiver(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     for status in [301, 302, 303, 307, 308] {
         let answer = format!("HTTP/1.1 {status} X\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
-        let Outcome::Refused(answer) = outcome(&answer).await else { panic!("{status}") };
+        let Outcome::Retry { answer, .. } = outcome(&answer).await else { panic!("{status}") };
         assert!(answer.text.contains(&elsewhere), "{}", answer.text);
     }
     assert!(followed.try_recv().is_err());
@@ -174,7 +177,7 @@ async fn a_refused_batch_says_whether_one_message_may_be_why() {
         let outcomes = hook.deliver(&[item("ofx_1"), item("ofx_2"), item("ofx_3")], NOW).await;
         assert_eq!(outcomes.len(), 3);
         for outcome in outcomes {
-            let (Outcome::RefusedTogether(said) | Outcome::Refused(said)) = &outcome else {
+            let (Outcome::RefusedTogether(said) | Outcome::Retry { answer: said, .. }) = &outcome else {
                 panic!("{outcome:?}")
             };
             assert_eq!(said.status, status);
@@ -183,7 +186,7 @@ async fn a_refused_batch_says_whether_one_message_may_be_why() {
         told.recv().await.unwrap();
         // One message of such a destination is a batch too, and its refusal is its own.
         let alone = hook.deliver(&[item("ofx_1")], NOW).await;
-        assert!(matches!(alone[..], [Outcome::Refused(_)]), "{alone:?}");
+        assert_eq!(matches!(alone[..], [Outcome::Refused(_)]), together, "{alone:?}");
         let request = told.recv().await.unwrap();
         assert!(request.ends_with(r#"{"batch":[{"messageId":"ofx_1"}]}"#), "{request}");
         assert!(told.try_recv().is_err(), "{status}: one request for each call");
@@ -191,13 +194,14 @@ async fn a_refused_batch_says_whether_one_message_may_be_why() {
 }
 
 #[tokio::test]
-async fn a_private_address_is_refused_unless_allowed() {
+async fn a_private_address_is_not_called_unless_allowed() {
     let (url, mut told) = receiver(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     for url in
         [url.clone(), url.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "[::ffff:127.0.0.1]")]
     {
         let hook = webhook(&url, &json!({ "allow_private": false }));
-        let Outcome::Refused(answer) = hook.deliver(&[item("ofx_1")], NOW).await.remove(0) else {
+        let Outcome::Retry { after: None, answer } = hook.deliver(&[item("ofx_1")], NOW).await.remove(0)
+        else {
             panic!("{url}")
         };
         assert!(answer.status == 0 && answer.text.contains("allow_private"), "{}", answer.text);

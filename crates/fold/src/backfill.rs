@@ -1,12 +1,13 @@
 //! A new or edited definition over history while live events go on (B12, B14; audiences.md 2.6).
 //!
 //! A profile's blob says for which catalogue it is complete. Whoever touches a profile that is behind (a message, a
-//! timer, a merge) first brings it up to date: replays what the new primitives count, looks at the definitions as of
-//! the cut-over, then lets its timers run forward. A scanner in the gaps touches all the others.
+//! timer, a merge, a decision) first brings it up to date: replays what the new primitives count, looks at the definitions
+//! as of the cut-over, tells destinations that are new to it, then lets its timers run forward. A scanner in the gaps
+//! touches all the others.
 
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::memory::{Backfill, CATALOGUE, compile};
+use crate::memory::{Backfill, CATALOGUE, CATALOGUE_VERSION, compile};
 use crate::report::Happening;
 use crate::touch::Touch;
 use crate::view::PlainTraits;
@@ -29,14 +30,24 @@ impl Batch<'_> {
                 return Ok(());
             }
         };
-        if next.catalogue.version.0 != self.compiled.catalogue.version.0 + 1 {
+        let (version, current) = (next.catalogue.version.0, self.compiled.catalogue.version.0);
+        if version == current && next.catalogue == self.compiled.catalogue {
+            // Said once more, for what stood before it in the log is to be trimmed.
+            self.catalogue_stands_at(entry.position);
+            return Ok(());
+        }
+        // The first is taken as it is: a log that was trimmed begins with a later one.
+        if current > 0 && version != current + 1 {
             // Two operators applied at once: the first in the log wins, the second is told so.
             self.report.note(Happening::Quarantined { code: "stale_catalogue".to_owned() });
             return Ok(());
         }
+        self.catalogue_stands_at(entry.position);
         let next = Arc::new(next);
         let before = self.compiled.clone();
         self.txn.put(Table::Meta, CATALOGUE.to_vec(), json.to_vec());
+        let version = next.catalogue.version.0.to_be_bytes();
+        self.txn.put(Table::Meta, CATALOGUE_VERSION.to_vec(), version.to_vec());
         let end = self.memory.counters.next_profile;
         let backfill = Backfill { version: next.catalogue.version.0, cut: self.now, next: 0, end };
         self.memory.compiled = next.clone();
@@ -95,7 +106,6 @@ impl Batch<'_> {
             self.replay_new(handle, &mut profile, &mut touch, &new)?;
         }
         compiled.plan.complete(&mut profile.state);
-        profile.catalogue = backfill.version;
         compiled.plan.touch_everything(&mut touch.primitives);
         let at_cut = compiled.plan.settle(
             &mut profile.state,
@@ -103,22 +113,30 @@ impl Batch<'_> {
             &PlainTraits(&profile.traits),
             backfill.cut,
         );
-        let since = compiled.plan.run_timers(&mut profile.state, &PlainTraits(&profile.traits), self.now);
         self.named = None;
+        // Until the profile is complete for this version, the routes that begin with it are new to it.
+        self.send_present(handle, &mut profile, &at_cut, backfill.cut)?;
         self.send_flips(handle, &mut profile, at_cut, &Cause::Definition)?;
+        profile.catalogue = backfill.version;
+        let since = compiled.plan.run_timers(&mut profile.state, &PlainTraits(&profile.traits), self.now);
         self.send_flips(handle, &mut profile, since, &Cause::Time)?;
         self.rearm(handle, &mut profile)?;
         self.memory.profiles.put(handle, profile);
         Ok(())
     }
 
-    /// One backfill at a time, and none while an operator decides: what it moves is rebuilt, and before that everyone is
-    /// told what the definitions in force made of them. Does a share of what is left; says whether that was all.
+    /// One backfill at a time: the next catalogue, and with it everything behind it, waits for the one that runs. What a
+    /// definition made of a profile at its cut, and what time changed until the next cut, can be told only by that
+    /// definition (B12), and only one is in force. Everything else goes on, for it brings up to date whom it touches.
+    /// Does a share of what is left; says whether that was all.
     pub(crate) fn finish_backfill_before(&mut self, kind: Kind) -> Result<bool, Error> {
-        if self.memory.backfill.is_some() && matches!(kind, Kind::Catalogue | Kind::Decision) {
+        if kind != Kind::Catalogue {
+            return Ok(true);
+        }
+        if self.memory.backfill.is_some() {
             self.backfill_some(self.setting.timers_max)?;
         }
-        Ok(self.memory.backfill.is_none() || !matches!(kind, Kind::Catalogue | Kind::Decision))
+        Ok(self.memory.backfill.is_none())
     }
 
     /// Brings up to `count` further profiles up to date.

@@ -8,7 +8,7 @@ use crate::catalogue::Compiled;
 use crate::effects::Who;
 use crate::error::Error;
 use crate::memo::Trace;
-use crate::memory::{Backfill, Memory, backfill_key, counters_key, name_key, size_key};
+use crate::memory::{Backfill, CATALOGUE_AT, Memory, backfill_key, counters_key, size_key};
 use crate::report::Report;
 use crate::rows;
 use crate::touch::Touch;
@@ -16,7 +16,7 @@ use onefold_identity::graph::Cluster;
 use onefold_log::record::MessageView;
 use onefold_log::{Entry, Log, Record};
 use onefold_store::{Bytes, Progress, Table, Txn};
-use onefold_types::{EventRef, MessageType, NameId, Position, ProfileHandle, Timestamp};
+use onefold_types::{EventRef, Position, ProfileHandle, Timestamp};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hasher;
@@ -171,19 +171,6 @@ impl<'a> Batch<'a> {
         hasher.finish128().as_u128()
     }
 
-    /// The id of an event name, given at its first sight.
-    pub(crate) fn name(&mut self, message_type: MessageType, name: &str) -> NameId {
-        let key = (message_type as u8, name.to_owned());
-        if let Some(id) = self.memory.names.get(&key) {
-            return *id;
-        }
-        let id = NameId(self.memory.counters.next_name);
-        self.memory.counters.next_name += 1;
-        self.txn.put(Table::Name, name_key(message_type, name), id.0.to_be_bytes().to_vec());
-        self.memory.names.insert(key, id);
-        id
-    }
-
     /// The record that holds message `at`; `None` if retention has trimmed it.
     pub(crate) fn read_kept(&mut self, at: EventRef) -> Result<Option<Arc<Entry>>, Error> {
         match self.read_record(at) {
@@ -196,19 +183,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The message type and name of a stream row.
-    pub(crate) fn name_of(&mut self, id: NameId) -> Result<Option<(MessageType, String)>, Error> {
-        if self.memory.names.is_empty() {
-            // A reader's memory begins without them.
-            self.memory.names = crate::memory::load_names(self.txn.as_ref())?;
-        }
-        let Some(((code, name), _)) = self.memory.names.iter().find(|(_, known)| **known == id) else {
-            return Ok(None);
-        };
-        let message_type = MessageType::ALL.iter().find(|known| **known as u8 == *code);
-        Ok(message_type.map(|message_type| (*message_type, name.clone())))
-    }
-
     /// The record that holds message `at`.
     pub(crate) fn read_record(&mut self, at: EventRef) -> Result<Arc<Entry>, Error> {
         if let Some(entry) = self.last_read.as_ref().filter(|entry| entry.position == at.position) {
@@ -217,6 +191,12 @@ impl<'a> Batch<'a> {
         let entry = Arc::new(self.setting.log.get(at.position)?);
         self.last_read = Some(entry.clone());
         Ok(entry)
+    }
+
+    /// The log has the catalogue in force at `position`.
+    pub(crate) fn catalogue_stands_at(&mut self, position: Position) {
+        self.txn.put(Table::Meta, CATALOGUE_AT, rows::number_key(position.0));
+        self.memory.catalogue_at = position;
     }
 
     pub(crate) fn save_backfill(&mut self, backfill: Option<Backfill>) -> Result<(), Error> {

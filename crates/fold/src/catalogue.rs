@@ -1,11 +1,11 @@
 //! From what an operator wrote to the next catalogue snapshot, and from a snapshot to what the fold runs on.
 
+pub use crate::routes::Routes;
+
 use onefold_audience::Plan;
 use onefold_identity::rules::Rules;
-use onefold_types::workspace::{Destination, Workspace};
-use onefold_types::{
-    AudienceId, Catalogue, CatalogueVersion, DestinationId, PrimitiveId, SourceId, TraitId, suggest,
-};
+use onefold_types::workspace::Workspace;
+use onefold_types::{AudienceId, Catalogue, CatalogueVersion, DestinationId, PrimitiveId, SourceId, TraitId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something in a workspace that cannot be applied: where, what, and what to do.
@@ -18,24 +18,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(place: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(place: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { place: place.into(), detail: detail.into() }
     }
-}
-
-/// Where a change goes.
-#[derive(Clone, Debug, Default)]
-pub struct Routes {
-    /// Destinations by audience.
-    pub audiences: BTreeMap<AudienceId, Vec<DestinationId>>,
-    /// Destinations by computed trait.
-    pub computed: BTreeMap<TraitId, Vec<DestinationId>>,
-    /// Destinations by plain trait; those of `"*"` are in `any_trait`.
-    pub traits: BTreeMap<String, Vec<DestinationId>>,
-    /// Destinations that want every trait.
-    pub any_trait: Vec<DestinationId>,
-    /// Event selectors.
-    pub events: Vec<(DestinationId, onefold_audience::Selector)>,
 }
 
 /// A catalogue, compiled: what every batch is folded with.
@@ -74,7 +59,7 @@ impl Compiled {
                 problems.extend(errors.into_iter().map(|e| Problem::new(e.place(), e.to_string())))
             })
             .ok();
-        let routes = routes(&catalogue, &mut problems);
+        let routes = crate::routes::routes(&catalogue, &mut problems);
         match (rules, plan) {
             (Some(rules), Some(plan)) if problems.is_empty() => Ok(Self { catalogue, rules, plan, routes }),
             _ => Err(problems),
@@ -93,6 +78,7 @@ pub fn next(
     author: &str,
 ) -> Result<Catalogue, Vec<Problem>> {
     let mut problems = check(&workspace);
+    check_renames(current, &workspace, &mut problems);
     let texts = match Plan::primitive_texts(&workspace) {
         Ok(texts) => texts,
         Err(errors) => {
@@ -156,7 +142,7 @@ pub fn next(
         })
         .collect();
     let rules_changed = current.is_none_or(|c| c.workspace.identity != workspace.identity);
-    let catalogue = Catalogue {
+    let mut catalogue = Catalogue {
         version: CatalogueVersion(current.map_or(0, |c| c.version.0) + 1),
         workspace,
         audiences,
@@ -169,8 +155,11 @@ pub fn next(
         rules_version: current.map_or(0, |c| c.rules_version) + u32::from(rules_changed),
         next_id,
         author: author.to_owned(),
+        ..Catalogue::default()
     };
-    Compiled::new(catalogue.clone()).map(|_| catalogue)
+    let compiled = Compiled::new(catalogue.clone())?;
+    crate::routes::note_since(&mut catalogue, &compiled.routes, current);
+    Ok(catalogue)
 }
 
 fn find_audience(catalogue: &Catalogue, id: AudienceId) -> Option<&str> {
@@ -253,6 +242,43 @@ fn check(workspace: &Workspace) -> Vec<Problem> {
     problems
 }
 
+/// An id is one object's: an old key that is still defined keeps its own, and only one object can take it over.
+fn check_renames(current: Option<&Catalogue>, workspace: &Workspace, problems: &mut Vec<Problem>) {
+    let audiences = workspace.audiences.iter().map(|a| (a.key.as_str(), a.renamed_from.as_deref()));
+    let known = |key: &str| current.is_some_and(|current| current.audiences.contains_key(key));
+    check_renames_of("audiences", &audiences.collect::<Vec<_>>(), &known, problems);
+    let computed = workspace.computed_traits.iter().map(|t| (t.key.as_str(), t.renamed_from.as_deref()));
+    let known = |key: &str| current.is_some_and(|current| current.traits.contains_key(key));
+    check_renames_of("computed_traits", &computed.collect::<Vec<_>>(), &known, problems);
+}
+
+fn check_renames_of(
+    kind: &str,
+    objects: &[(&str, Option<&str>)],
+    known: &dyn Fn(&str) -> bool,
+    problems: &mut Vec<Problem>,
+) {
+    let mut takers: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, old) in objects.iter().filter_map(|(key, old)| Some((*key, (*old)?))) {
+        let mut wrong = |detail| problems.push(Problem::new(format!("{kind}.{key}"), detail));
+        if objects.iter().any(|(other, _)| *other == old) {
+            wrong(format!(
+                "it is renamed from `{old}`, which is still defined, and both would be one; remove `{old}`, or \
+                 `renamed_from` here"
+            ));
+        } else if let Some(other) = takers.insert(old, key) {
+            wrong(format!(
+                "it is renamed from `{old}`, and so is `{other}`; one can keep its members and history, so remove \
+                 `renamed_from` from the other"
+            ));
+        } else if known(key) && known(old) {
+            wrong(format!(
+                "it is renamed from `{old}`, and both are in force; remove `renamed_from`, and `{old}` if it shall go"
+            ));
+        }
+    }
+}
+
 fn key_advice(key: &str) -> String {
     format!("`{key}` cannot be a key; expected 1 to 64 letters, digits, `_` or `-`, beginning with a letter")
 }
@@ -265,67 +291,6 @@ fn check_keys<'a>(kind: &str, keys: impl Iterator<Item = &'a String>, problems: 
             problems.push(Problem::new(place, key_advice(key)));
         } else if !seen.insert(key) {
             problems.push(Problem::new(place, "this key is used twice; each needs its own"));
-        }
-    }
-}
-
-fn routes(catalogue: &Catalogue, problems: &mut Vec<Problem>) -> Routes {
-    let mut routes = Routes::default();
-    for destination in catalogue.workspace.destinations.iter().filter(|d| d.labels.enabled) {
-        let Some(&id) = catalogue.destinations.get(&destination.key) else { continue };
-        for (key, audience) in &catalogue.audiences {
-            if destination.audiences.contains(key) {
-                routes.audiences.entry(*audience).or_default().push(id);
-            }
-        }
-        for (key, computed) in &catalogue.traits {
-            if destination.traits.contains(key) {
-                routes.computed.entry(*computed).or_default().push(id);
-            }
-        }
-        plain_traits(catalogue, destination, id, &mut routes);
-        check_audience_keys(catalogue, destination, problems);
-        for (number, text) in destination.events.iter().enumerate() {
-            match onefold_audience::parse_selector(text) {
-                Ok(selector) => match onefold_audience::Selector::compile(&selector) {
-                    Ok(selector) => routes.events.push((id, selector)),
-                    Err(detail) => {
-                        problems.push(Problem::new(
-                            format!("destinations.{}.events[{number}]", destination.key),
-                            detail,
-                        ));
-                    }
-                },
-                Err(error) => problems.push(Problem::new(
-                    format!("destinations.{}.events[{number}]", destination.key),
-                    error.render(text),
-                )),
-            }
-        }
-    }
-    routes
-}
-
-fn plain_traits(catalogue: &Catalogue, destination: &Destination, id: DestinationId, routes: &mut Routes) {
-    match &destination.traits {
-        onefold_types::workspace::Selection::All(_) => routes.any_trait.push(id),
-        onefold_types::workspace::Selection::Keys(keys) => {
-            for key in keys.iter().filter(|key| !catalogue.traits.contains_key(*key)) {
-                routes.traits.entry(key.clone()).or_default().push(id);
-            }
-        }
-    }
-}
-
-fn check_audience_keys(catalogue: &Catalogue, destination: &Destination, problems: &mut Vec<Problem>) {
-    if let onefold_types::workspace::Selection::Keys(keys) = &destination.audiences {
-        for key in keys.iter().filter(|key| *key != "*" && !catalogue.audiences.contains_key(*key)) {
-            let near = suggest::nearest(key, catalogue.audiences.keys().map(String::as_str));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            problems.push(Problem::new(
-                format!("destinations.{}.audiences", destination.key),
-                format!("there is no audience `{key}`{hint}"),
-            ));
         }
     }
 }

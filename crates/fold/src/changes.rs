@@ -9,7 +9,8 @@ use crate::profile::Profile;
 use crate::report::Happening;
 use crate::rows;
 use onefold_identity::engine::{Changes, Transition as IdentityTransition};
-use onefold_identity::graph::Cluster;
+use onefold_identity::graph::{Cluster, Graph};
+use onefold_identity::rules::profile_id;
 use onefold_store::Table;
 use onefold_types::effect::{Cause, Change};
 use onefold_types::{Identifier, NodeId, ProfileHandle, Timestamp};
@@ -28,7 +29,7 @@ pub struct Kept {
 }
 
 /// A customer key, and when it was issued.
-type Issued = (Timestamp, String);
+pub(crate) type Issued = (Timestamp, String);
 
 /// An identifier for which a customer key can be issued: its node and generation.
 type Nameable = (Identifier, NodeId, u32);
@@ -132,10 +133,9 @@ impl Batch<'_> {
         }
         let into_id = self.who(into)?.map(|who| who.profile_id).unwrap_or_default();
         let who = match self.removed.get(&from).cloned() {
-            Some(cluster) => Some(self.who_was(&cluster)?),
-            None => self.who(from)?,
+            Some(cluster) => Some(Arc::new(self.who_was(&cluster)?)),
+            None => self.last_seen_as(from)?,
         };
-        let who = who.map(Arc::new);
         for audience in members {
             self.leave(audience, from);
             if who.is_some() {
@@ -154,12 +154,26 @@ impl Batch<'_> {
     /// Who a profile is now; `None` if its cluster is gone.
     pub(crate) fn who(&mut self, handle: ProfileHandle) -> Result<Option<Who>, Error> {
         match self.memory.clusters.get(self.txn.as_ref(), &handle)? {
-            Some(cluster) => self.who_was(&cluster).map(Some),
+            Some(cluster) => self.names(&cluster).map(Some),
             None => Ok(None),
         }
     }
 
+    /// Who a profile is that is about to go, with its customer key.
+    pub(crate) fn last_seen_as(&mut self, handle: ProfileHandle) -> Result<Option<Arc<Who>>, Error> {
+        match self.memory.clusters.get(self.txn.as_ref(), &handle)? {
+            Some(cluster) => Ok(Some(Arc::new(self.who_was(&cluster)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Who a profile was whose cluster is gone, with its customer key: whoever joins on it is told of the end under it.
     pub(crate) fn who_was(&mut self, cluster: &Cluster) -> Result<Who, Error> {
+        let customer_key = self.key_it_had(cluster)?;
+        Ok(Who { customer_key, ..self.names(cluster)? })
+    }
+
+    fn names(&mut self, cluster: &Cluster) -> Result<Who, Error> {
         let mut ids: Vec<Identifier> = Vec::with_capacity(cluster.members.len());
         for member in &cluster.members {
             if let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? {
@@ -169,12 +183,10 @@ impl Batch<'_> {
         let rules = &self.compiled.rules;
         ids.sort_by(|a, b| rules.order(a, b));
         let profile_id = match self.memory.nodes.get(self.txn.as_ref(), &cluster.anchor)? {
-            Some(anchor) => {
-                onefold_identity::rules::profile_id(self.setting.secret, &anchor.id, anchor.generation)
-            }
+            Some(anchor) => profile_id(self.setting.secret, &anchor.id, anchor.generation),
             None => String::new(),
         };
-        Ok(Who { ids, profile_id })
+        Ok(Who { ids, profile_id, customer_key: None })
     }
 
     /// Issues the customer key of a profile that has a person-scope identifier, or finds the oldest issued one.
@@ -208,7 +220,7 @@ impl Batch<'_> {
         let mut strongest: Option<Nameable> = None;
         for member in &cluster.members {
             let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? else { continue };
-            if self.compiled.rules.rule(&node.id.id_type).scope != onefold_types::workspace::Scope::Person {
+            if !self.is_persons(&node.id.id_type) {
                 continue;
             }
             if let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? {
@@ -225,16 +237,58 @@ impl Batch<'_> {
         Ok((oldest, strongest))
     }
 
-    /// The customer keys of a deleted profile's identifiers go: whoever comes back with one is somebody new.
-    pub(crate) fn forget_customer_keys(&mut self, handle: ProfileHandle) -> Result<(), Error> {
+    /// The oldest customer key that was issued for an identifier of a cluster that is gone. Other rules may have ended it, by
+    /// which a type is no person's any more: keys of such types come last.
+    fn key_it_had(&mut self, cluster: &Cluster) -> Result<Option<String>, Error> {
+        let mut oldest: Option<(bool, Issued)> = None;
+        for member in &cluster.members {
+            let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? else {
+                continue;
+            };
+            let issued = (!self.is_persons(&member.id_type), rows::decode::<Issued>("ckey", &bytes)?);
+            if oldest.as_ref().is_none_or(|known| issued < *known) {
+                oldest = Some(issued);
+            }
+        }
+        Ok(oldest.map(|(_, (_, key))| key))
+    }
+
+    pub(crate) fn is_persons(&self, id_type: &str) -> bool {
+        self.compiled.rules.rule(id_type).scope == onefold_types::workspace::Scope::Person
+    }
+
+    /// The customer keys and profile ids of a deleted profile's identifiers go, before their generation is raised: whoever
+    /// comes back with one is somebody new, and nothing old leads to them.
+    pub(crate) fn forget_keys_of(&mut self, handle: ProfileHandle) -> Result<(), Error> {
         let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
         for member in &cluster.members {
-            let key = node_customer_key(member.node);
-            let Some(bytes) = self.txn.get(Table::CustomerKey, &key)? else { continue };
-            let (_, issued): Issued = rows::decode("ckey", &bytes)?;
-            self.txn.delete(Table::CustomerKey, key);
-            self.txn.delete(Table::CustomerKey, text_customer_key(&issued));
+            self.forget_customer_key(member.node)?;
+            if let Some(node) = self.memory.nodes.get(self.txn.as_ref(), &member.node)? {
+                let id = profile_id(self.setting.secret, &node.id, node.generation);
+                self.txn.delete(Table::ProfileId, id.into_bytes());
+            }
         }
+        Ok(())
+    }
+
+    /// The customer keys of those of `ids` that no event has any more, as if none ever had: one that comes again, into
+    /// somebody's profile, must not bring along an older key than theirs.
+    pub(crate) fn forget_keys_of_unseen(&mut self, ids: &[Identifier]) -> Result<(), Error> {
+        for id in ids {
+            let Some(node) = self.node_of(id)? else { continue };
+            if self.node(node)?.is_some_and(|record| !record.is_seen()) {
+                self.forget_customer_key(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_customer_key(&mut self, node: NodeId) -> Result<(), Error> {
+        let key = node_customer_key(node);
+        let Some(bytes) = self.txn.get(Table::CustomerKey, &key)? else { return Ok(()) };
+        let (_, issued): Issued = rows::decode("ckey", &bytes)?;
+        self.txn.delete(Table::CustomerKey, key);
+        self.txn.delete(Table::CustomerKey, text_customer_key(&issued));
         Ok(())
     }
 
@@ -245,23 +299,27 @@ impl Batch<'_> {
         generation: u32,
         at: Timestamp,
     ) -> Result<Issued, Error> {
-        let uuid = onefold_identity::rules::profile_id(self.setting.secret, id, generation);
-        let issued = (at, format!("cus_{}", uuid.replace('-', "")));
+        let issued = (at, key_text(self.setting.secret, id, generation));
         self.txn.put(Table::CustomerKey, node_customer_key(node), rows::encode(&issued)?);
         self.txn.put(Table::CustomerKey, text_customer_key(&issued.1), rows::number_key(node.0));
         Ok(issued)
     }
 }
 
+/// The customer key that is issued for an identifier: the same whenever it is, and another for each generation.
+pub(crate) fn key_text(secret: &[u8], id: &Identifier, generation: u32) -> String {
+    format!("cus_{}", profile_id(secret, id, generation).replace('-', ""))
+}
+
 /// The row that finds the identifier of a customer key.
-fn text_customer_key(text: &str) -> Vec<u8> {
+pub(crate) fn text_customer_key(text: &str) -> Vec<u8> {
     let mut key = vec![b'k'];
     key.extend(text.as_bytes());
     key
 }
 
 /// The row of the customer key that was issued for an identifier.
-fn node_customer_key(node: NodeId) -> Vec<u8> {
+pub(crate) fn node_customer_key(node: NodeId) -> Vec<u8> {
     let mut key = vec![b'n'];
     key.extend(node.0.to_be_bytes());
     key

@@ -9,7 +9,7 @@ use crate::message::TOMBSTONE;
 use crate::profile::Profile;
 use crate::rows;
 use onefold_identity::engine::{decide, forget_message, forget_profile};
-use onefold_identity::graph::{Graph, NO_CLUSTER};
+use onefold_identity::graph::{Graph, NO_CLUSTER, Overlay};
 use onefold_log::Entry;
 use onefold_log::record::message_at;
 use onefold_store::Table;
@@ -17,7 +17,7 @@ use onefold_types::decision::{Decision, DecisionRecord};
 use onefold_types::effect::Cause;
 use onefold_types::{EventRef, Identifier, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// What became of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,11 @@ impl Batch<'_> {
 
     fn decide(&mut self, decision: &Decision, number: u64) -> Result<Outcome, Error> {
         let compiled = self.compiled.clone();
+        if self.memory.backfill.is_some()
+            && let Ok(foreseen) = decide(&compiled.rules, &mut Overlay::new(self), number, decision)?
+        {
+            self.catch_up_with(&foreseen)?;
+        }
         match decide(&compiled.rules, self, number, decision)? {
             Ok(changes) => {
                 self.apply_changes(changes, &Cause::Decision { number })?;
@@ -159,18 +164,33 @@ impl Batch<'_> {
             return Ok(Outcome::Taken { number });
         };
         let ts = view.ts.min(record.rt);
-        self.forget_account_call(at, &view, ts)?;
         let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
         let compiled = self.compiled.clone();
         let ids = compiled.rules.usable(&raw).ids;
+        if self.memory.backfill.is_some() {
+            // While the message is there: what the definitions made of its owner at the cut counts it.
+            let foreseen =
+                forget_message(&compiled.rules, &mut Overlay::new(self), &ids, ts, view.message_id)?;
+            self.catch_up_with(&foreseen)?;
+        }
+        self.forget_account_call(at, &view, ts)?;
         if let Some(first) = ids.first() {
             let ident = (first.id_type.clone(), first.value.clone());
             if let Some(node) = self.memory.idents.get(self.txn.as_ref(), &ident)? {
                 self.txn.delete(Table::Stream, rows::stream_key(node.0, ts, at));
             }
         }
+        if self.memory.backfill.is_some() {
+            // Without it others may change hands too.
+            let foreseen =
+                forget_message(&compiled.rules, &mut Overlay::new(self), &ids, ts, view.message_id)?;
+            self.catch_up_with(&foreseen)?;
+        }
         let changes = forget_message(&compiled.rules, self, &ids, ts, view.message_id)?;
         self.apply_changes(changes, &Cause::Deletion)?;
+        // Whoever is gone by this is told of under the key that goes next.
+        self.settle_touched()?;
+        self.forget_keys_of_unseen(&ids)?;
         Ok(Outcome::Taken { number })
     }
 
@@ -196,6 +216,7 @@ impl Batch<'_> {
             Ok(handle) => handle,
             Err(refused) => return Ok(refused),
         };
+        self.catch_up(handle)?;
         let mut profile = match self.memory.profiles.get(self.txn.as_ref(), &handle)? {
             Some(profile) if profile.is_person() => Profile::clone(&profile),
             _ => return Ok(refused("the identifier's profile owns no event, so it is no person's", id)),
@@ -215,9 +236,11 @@ impl Batch<'_> {
             Ok(handle) => handle,
             Err(refused) => return Ok(refused),
         };
+        self.catch_up(handle)?;
         let compiled = self.compiled.clone();
         // Every message the profile owns goes first, so that no retry brings one back; then its identifiers.
         let ranges = onefold_identity::engine::owned_ranges(&compiled.rules, self, handle)?;
+        let mut raw = BTreeSet::new();
         for range in &ranges {
             for row in self.rows_of(range)? {
                 self.txn.delete(Table::Stream, rows::stream_key(range.stream, row.ts, row.at));
@@ -229,11 +252,16 @@ impl Batch<'_> {
                     let key = rows::seen_key(self.message_hash(view.message_id));
                     self.txn.put(Table::Seen, key, rows::seen_value(EventRef { index: TOMBSTONE, ..row.at }));
                     self.forget_account_call(row.at, &view, row.ts)?;
+                    raw.extend(view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())));
                 }
             }
         }
-        let who = self.who(handle)?.map(Arc::new);
-        self.forget_customer_keys(handle)?;
+        if self.memory.backfill.is_some() {
+            let foreseen = forget_profile(&compiled.rules, &mut Overlay::new(self), handle)?;
+            self.catch_up_with(&foreseen)?;
+        }
+        let who = self.last_seen_as(handle)?;
+        self.forget_keys_of(handle)?;
         let changes = forget_profile(&compiled.rules, self, handle)?;
         self.apply_changes(changes, &Cause::Deletion)?;
         if let Some(profile) = self.memory.profiles.take(self.txn.as_ref(), &handle)? {
@@ -243,6 +271,10 @@ impl Batch<'_> {
             self.touched.remove(&handle);
             self.forget(handle, profile, &Cause::Deletion, who.as_ref())?;
         }
+        // Identifiers of others that nothing but these messages had.
+        self.settle_touched()?;
+        let ids = raw.iter().filter_map(|(id_type, value)| compiled.rules.normalise(id_type, value).ok());
+        self.forget_keys_of_unseen(&ids.collect::<Vec<_>>())?;
         Ok(Outcome::Taken { number })
     }
 }

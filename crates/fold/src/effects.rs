@@ -6,6 +6,7 @@
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::profile::Profile;
+use crate::routes::is_new;
 use onefold_store::Table;
 use onefold_types::effect::{Cause, Change, Effect};
 use onefold_types::{DestinationId, EventRef, Identifier, ProfileHandle, Timestamp, outbox};
@@ -26,15 +27,47 @@ pub(crate) struct Transition {
 pub(crate) struct Who {
     pub(crate) ids: Vec<Identifier>,
     pub(crate) profile_id: String,
+    /// The customer key of one whose cluster is gone; that of the living is found with each effect.
+    pub(crate) customer_key: Option<String>,
+}
+
+/// What a destination knows of a profile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Knows {
+    /// Everything that was so before.
+    All,
+    /// Nothing yet of what the change is about: its route is newer than what the profile is complete for.
+    Nothing,
 }
 
 impl Batch<'_> {
-    /// Writes one outbox row for each destination that wants `transition`; `who` the profile was, if it is no more.
+    /// Writes one outbox row for each destination that wants `transition`; `who` the profile was, if it is no more. An
+    /// exit goes only where its entry went (ROUTE-1).
     pub(crate) fn emit(
         &mut self,
         profile: &mut Profile,
         who: Option<&Arc<Who>>,
         transition: &Transition,
+    ) -> Result<(), Error> {
+        let is_exit = matches!(transition.change, Change::Exited { .. });
+        self.emit_to(profile, who, transition, |knows| !is_exit || knows == Knows::All)
+    }
+
+    /// Writes one outbox row for each destination that does not know yet what is so already.
+    pub(crate) fn emit_present(
+        &mut self,
+        profile: &mut Profile,
+        transition: &Transition,
+    ) -> Result<(), Error> {
+        self.emit_to(profile, None, transition, |knows| knows == Knows::Nothing)
+    }
+
+    fn emit_to(
+        &mut self,
+        profile: &mut Profile,
+        who: Option<&Arc<Who>>,
+        transition: &Transition,
+        is_told: impl Fn(Knows) -> bool,
     ) -> Result<(), Error> {
         let number = profile.transitions;
         profile.transitions += 1;
@@ -58,6 +91,11 @@ impl Batch<'_> {
             Change::Event { .. } => (&no_one, 0, &no_one),
         };
         for destination in destinations.iter().chain(any) {
+            let (catalogue, complete_for) = (&compiled.catalogue, profile.catalogue);
+            let is_new = is_new(catalogue, &transition.change, *destination, complete_for);
+            if !is_told(if is_new { Knows::Nothing } else { Knows::All }) {
+                continue;
+            }
             let id = effect_id(
                 *destination,
                 &transition.change,
@@ -107,11 +145,14 @@ impl Batch<'_> {
         id: u128,
         transition: &Transition,
     ) -> Result<(), Error> {
-        self.customer_key(profile, transition.profile, transition.effective)?;
         let who = match who {
             Some(who) => who.clone(),
-            None => self.named(transition.profile)?,
+            None => {
+                self.customer_key(profile, transition.profile, transition.effective)?;
+                self.named(transition.profile)?
+            }
         };
+        let customer_key = profile.customer_key.as_ref().map(|(_, key)| key.clone());
         let effect = Effect {
             id,
             destination,
@@ -123,7 +164,7 @@ impl Batch<'_> {
             cause: transition.cause.clone(),
             ids: who.ids.clone(),
             profile_id: who.profile_id.clone(),
-            customer_key: profile.customer_key.as_ref().map(|(_, key)| key.clone()),
+            customer_key: customer_key.or_else(|| who.customer_key.clone()),
         };
         let sequence = self.memory.counters.next_outbox;
         self.memory.counters.next_outbox += 1;

@@ -6,12 +6,13 @@ use crate::cache::{Row, Tier};
 use crate::catalogue::Compiled;
 use crate::error::Error;
 use crate::memo::Memo;
+use crate::names::Names;
 use crate::profile::Profile;
 use crate::rows;
 use crate::rules_change::Prepared;
 use onefold_identity::graph::{Cluster, Evidence, Node};
 use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
-use onefold_types::{MessageType, NameId, NodeId, ProfileHandle, Timestamp};
+use onefold_types::{NodeId, Position, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -141,7 +142,7 @@ pub(crate) struct Memory {
     pub(crate) clusters: Tier<Cluster>,
     pub(crate) profiles: Tier<Profile>,
     pub(crate) memo: Memo,
-    pub(crate) names: HashMap<(u8, String), NameId>,
+    pub(crate) names: Names,
     pub(crate) counters: Counters,
     /// Members by audience; a row each, for there can be thousands and a batch changes a few.
     pub(crate) sizes: HashMap<u32, i64>,
@@ -151,6 +152,8 @@ pub(crate) struct Memory {
     /// Timers before this instant are in `timers`.
     pub(crate) horizon: Timestamp,
     pub(crate) compiled: Arc<Compiled>,
+    /// Where the log has the catalogue in force, last: a log that is trimmed up to here still says it.
+    pub(crate) catalogue_at: Position,
     /// Whether a user id with a capital was ever seen.
     pub(crate) capitals: bool,
     pub(crate) backfill: Option<Backfill>,
@@ -162,6 +165,11 @@ const COUNTERS: &[u8] = b"counters/";
 const SIZE: &[u8] = b"size/";
 const BACKFILL: &[u8] = b"backfill/";
 pub(crate) const CATALOGUE: &[u8] = b"catalogue";
+/// The Meta key of the version of that catalogue, for those who only compare.
+pub(crate) const CATALOGUE_VERSION: &[u8] = b"catalogue_version";
+
+/// The Meta key of where the log has that catalogue.
+pub(crate) const CATALOGUE_AT: &[u8] = b"catalogue_at";
 
 /// The Meta key of this partition's counters.
 pub(crate) fn counters_key(partition: u32) -> Bytes {
@@ -188,27 +196,6 @@ fn load_sizes(store: &dyn Read, partition: u32) -> Result<HashMap<u32, i64>, Err
     failed.map_or(Ok(sizes), Err)
 }
 
-/// The event names that have numbers.
-pub(crate) fn load_names(store: &dyn Read) -> Result<HashMap<(u8, String), NameId>, Error> {
-    let mut names = HashMap::new();
-    let mut failed = None;
-    store.scan(Table::Name, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| match (
-        key.split_first(),
-        value.first_chunk::<4>(),
-    ) {
-        (Some((code, name)), Some(id)) => {
-            let name = String::from_utf8_lossy(name).into_owned();
-            names.insert((*code, name), NameId(u32::from_be_bytes(*id)));
-            true
-        }
-        _ => {
-            failed = Some(Error::Decode { what: "name", source: None });
-            false
-        }
-    })?;
-    failed.map_or(Ok(names), Err)
-}
-
 /// The Meta key of this partition's backfill.
 pub(crate) fn backfill_key(partition: u32) -> Bytes {
     [BACKFILL, &partition.to_be_bytes()].concat().into()
@@ -228,7 +215,11 @@ impl Memory {
             Some(json) => compile(&json)?,
             None => Compiled::empty(),
         };
-        let names = load_names(store)?;
+        let catalogue_at = match store.get(Table::Meta, CATALOGUE_AT)? {
+            Some(bytes) => Position(rows::number_from("meta", &bytes)?),
+            // A state of before this was noted: as if it stood at the log's beginning.
+            None => Position::default(),
+        };
         Ok(Self {
             idents: Tier::new(sizes.idents),
             nodes: Tier::new(sizes.nodes),
@@ -236,13 +227,14 @@ impl Memory {
             clusters: Tier::new(sizes.clusters),
             profiles: Tier::new(sizes.profiles),
             memo: Memo::new(sizes.answers),
-            names,
+            names: Names::default(),
             counters,
             sizes: load_sizes(store, partition)?,
             resized: BTreeSet::new(),
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled: Arc::new(compiled),
+            catalogue_at,
             capitals: crate::spelling::has_any(store)?,
             backfill,
             prepared: Prepared::default(),
@@ -258,13 +250,14 @@ impl Memory {
             clusters: Tier::new(sizes.clusters),
             profiles: Tier::new(sizes.profiles),
             memo: Memo::new(sizes.answers),
-            names: HashMap::new(),
+            names: Names::default(),
             counters: Counters::default(),
             sizes: HashMap::new(),
             resized: BTreeSet::new(),
             timers: BTreeSet::new(),
             horizon: Timestamp::MIN,
             compiled,
+            catalogue_at: Position::default(),
             capitals: false,
             backfill: None,
             prepared: Prepared::default(),
@@ -338,9 +331,4 @@ pub(crate) fn compile(json: &[u8]) -> Result<Compiled, Error> {
             .collect::<Vec<_>>()
             .join("; "),
     })
-}
-
-/// The key of an event name.
-pub(crate) fn name_key(message_type: MessageType, name: &str) -> Bytes {
-    [&[message_type as u8], name.as_bytes()].concat().into()
 }

@@ -59,7 +59,7 @@ impl Batch<'_> {
         if let Some(known) = self.memory.memo.get(hash, ts) {
             // Before the message is in a stream: what brings the owner up to date must not count it.
             self.catch_up(known.owner)?;
-            let name = self.name(view.message_type, view.name);
+            let name = self.name(view.message_type, view.name)?;
             let key = rows::stream_key(known.stream, ts, at);
             self.txn.put(Table::Stream, key, rows::stream_value(name, known.set));
             self.note_folded(view, ts, Some(known.owner));
@@ -71,7 +71,7 @@ impl Batch<'_> {
             self.note_folded(view, ts, None);
             return Ok(());
         };
-        let name = self.name(view.message_type, view.name);
+        let name = self.name(view.message_type, view.name)?;
         self.txn.put(Table::Stream, rows::stream_key(stream, ts, at), rows::stream_value(name, observed.set));
         match observed.owner {
             Owner::Profile(profile) => {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod events;
+mod naming;
 
 pub use accounts::{AccountMember, Call};
 pub use events::{EventPage, Place, Which};
@@ -15,7 +16,7 @@ use crate::changes::Kept;
 use crate::decision::{Decided, number_key, request_key};
 use crate::error::Error;
 use crate::graph::stream_rows;
-use crate::memory::{CacheSizes, Counters, Memory};
+use crate::memory::{CATALOGUE, CATALOGUE_VERSION, CacheSizes, Counters, Memory, compile};
 use crate::profile::Profile;
 use crate::quarantine::Quarantined;
 use crate::rows;
@@ -25,7 +26,7 @@ use onefold_identity::graph::{Graph, Stamp};
 use onefold_identity::why::{Hop, WhyNot, why, why_not};
 use onefold_log::SharedLog;
 use onefold_log::record::{Record, message_at};
-use onefold_store::{Bytes, Direction, KeyRange, Store, Table, frozen};
+use onefold_store::{Bytes, Direction, KeyRange, Read, Store, Table, frozen};
 use onefold_types::{
     AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId,
 };
@@ -102,24 +103,42 @@ impl Reader {
         &self.handle
     }
 
-    /// Runs `read` on one view of the state, as of one commit.
+    /// Runs `read` on one view of the state, as of one commit: definitions and time too.
     ///
     /// # Errors
     /// What `read` ran into.
     pub fn with<T>(&self, read: impl FnOnce(&mut Query<'_, '_>) -> Result<T, Error>) -> Result<T, Error> {
-        let compiled = self.handle.catalogue();
+        let known = self.handle.catalogue();
+        let view = frozen(self.store.snapshot()?);
+        let compiled = in_force(view.as_ref(), known)?;
+        let now = view.progress(PARTITION)?.engine_time;
         let sizes = CacheSizes { idents: 0, nodes: 0, evidence: 0, clusters: 0, profiles: 0, answers: 0 };
         let mut memory = Memory::bare(compiled.clone(), sizes);
         let setting = Setting {
             log: self.log.as_ref(),
-            partition: 0,
+            partition: PARTITION,
             secret: &self.secret,
             quarantine_cap: u64::MAX,
             timers_max: 0,
         };
-        let status = self.handle.engine_time();
-        let mut batch = Batch::new(frozen(self.store.snapshot()?), &mut memory, &setting, status);
+        let mut batch = Batch::new(view, &mut memory, &setting, now);
         read(&mut Query { batch: &mut batch, compiled })
+    }
+}
+
+/// The partition that is read.
+const PARTITION: u32 = 0;
+
+/// The catalogue of a view: the worker's, unless the view has the commit of another that the worker is about to tell of.
+fn in_force(view: &dyn Read, known: Arc<Compiled>) -> Result<Arc<Compiled>, Error> {
+    let version = view.get(Table::Meta, CATALOGUE_VERSION)?;
+    // A state that an earlier Onefold wrote has no such row before its next catalogue.
+    if version.is_none_or(|version| *version == known.catalogue.version.0.to_be_bytes()) {
+        return Ok(known);
+    }
+    match view.get(Table::Meta, CATALOGUE)? {
+        Some(json) => Ok(Arc::new(compile(&json)?)),
+        None => Ok(known),
     }
 }
 
@@ -136,6 +155,14 @@ impl Query<'_, '_> {
         &self.compiled
     }
 
+    /// The engine time of the commit that this is a view of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn engine_time(&self) -> Result<Timestamp, Error> {
+        Ok(self.batch.txn.progress(PARTITION)?.engine_time)
+    }
+
     /// Forms after `after` under which several user ids are somebody's that differ in nothing but case, each with its ids.
     ///
     /// # Errors
@@ -146,38 +173,6 @@ impl Query<'_, '_> {
         limit: usize,
     ) -> Result<Vec<(String, Vec<Identifier>)>, Error> {
         self.batch.near_duplicates(after, limit)
-    }
-
-    /// The cluster that holds an identifier, given as typed; `profile_id` and `customer_key` are types too.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn find(&mut self, id_type: &str, value: &str) -> Result<Option<ProfileHandle>, Error> {
-        let node = match id_type {
-            "profile_id" => self
-                .batch
-                .txn
-                .get(Table::ProfileId, value.as_bytes())?
-                .map(|bytes| rows::number_from("pid", &bytes))
-                .transpose()?,
-            "customer_key" => {
-                let key = [b"k".as_slice(), value.as_bytes()].concat();
-                self.batch
-                    .txn
-                    .get(Table::CustomerKey, &key)?
-                    .map(|bytes| rows::number_from("ckey", &bytes))
-                    .transpose()?
-            }
-            _ => match self.compiled.rules.normalise(id_type, value) {
-                Ok(id) => self.batch.node_of(&id)?.map(|node| node.0),
-                Err(_) => None,
-            },
-        };
-        let Some(node) = node else { return Ok(None) };
-        let record = self.batch.node(onefold_types::NodeId(node))?;
-        Ok(record
-            .map(|record| record.cluster)
-            .filter(|cluster| *cluster != onefold_identity::graph::NO_CLUSTER))
     }
 
     /// Whoever would own an event of this device now: what personalise answers for.
@@ -433,7 +428,7 @@ impl Query<'_, '_> {
     /// # Errors
     /// The store failed.
     pub fn counters(&self) -> Result<Counters, Error> {
-        let bytes = self.batch.txn.get(Table::Meta, &crate::memory::counters_key(0))?;
+        let bytes = self.batch.txn.get(Table::Meta, &crate::memory::counters_key(PARTITION))?;
         bytes.map_or_else(|| Ok(Counters::default()), |bytes| rows::decode("meta", &bytes))
     }
 }

@@ -180,8 +180,8 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         self.memory.counters.trimmed += 1;
         let compiled = self.compiled.clone();
-        // Properties are unknown, so a condition on one does not hold.
-        let body = b"{}";
+        // Properties are unknown, so nothing that asks for one counts it, whatever it asks.
+        let body = None;
         let Some((message_type, name)) = self.name_of(row.name)? else { return Ok(()) };
         match want {
             Want::Everything(old) => {

@@ -6,9 +6,12 @@
 use crate::error::Error;
 use onefold_identity::graph::{Link, Stamp, StreamRow};
 use onefold_store::Bytes;
+use onefold_types::event::TEXT_BYTES_MAX;
 use onefold_types::{EventRef, NameId, NodeId, Position, ProfileHandle, SetId, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// The version byte of every postcard value.
 const VERSION: u8 = 1;
@@ -89,9 +92,18 @@ pub fn seen_from(bytes: &[u8]) -> Result<EventRef, Error> {
     }
 }
 
+/// A text as it stands in a key: itself, or `0xff · SHA-256` if it is longer than clients may send. A log may hold such
+/// a text, written under another limit, and no store has to take a key of its length (STORE-9). No text holds `0xff`.
+pub fn in_key(text: &str) -> Cow<'_, [u8]> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    Cow::Owned([&[0xff], Sha256::digest(text).as_slice()].concat())
+}
+
 /// `type NUL value`; a type never holds a NUL.
 pub fn ident_key(id_type: &str, value: &str) -> Bytes {
-    [id_type.as_bytes(), &[0], value.as_bytes()].concat().into()
+    [&*in_key(id_type), &[0], &*in_key(value)].concat().into()
 }
 
 /// Eight bytes, big-endian.
@@ -222,9 +234,9 @@ pub fn instant_from(what: &'static str, value: &[u8]) -> Result<Timestamp, Error
 }
 
 fn account_rows(kind: u8, group_id: &str) -> Bytes {
-    // A group id is at most as long as a message.
+    let group_id = in_key(group_id);
     let length = u32::try_from(group_id.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [[kind].as_slice(), &length, group_id.as_bytes()].concat().into()
+    [[kind].as_slice(), &length, &*group_id].concat().into()
 }
 
 /// Inverse of [`account_call_key`].
@@ -240,7 +252,7 @@ pub fn account_call_from(key: &[u8]) -> Result<(Timestamp, EventRef), Error> {
 
 /// `a · group id`: an account's traits.
 pub fn account_key(group_id: &str) -> Bytes {
-    [b"a", group_id.as_bytes()].concat().into()
+    [b"a", &*in_key(group_id)].concat().into()
 }
 
 #[cfg(test)]

@@ -19,7 +19,16 @@ use std::sync::Arc;
 impl Batch<'_> {
     pub(crate) fn settle_touched(&mut self) -> Result<(), Error> {
         // A rebuild can touch no other profile, so one pass is enough.
-        for (handle, touch) in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        // Whoever is gone is told of first: whoever took over an address must not be thrown out under it a moment later.
+        let mut gone: Vec<ProfileHandle> = self.removed.keys().copied().collect();
+        gone.sort_unstable();
+        for handle in gone {
+            if let Some(touch) = touched.remove(&handle) {
+                self.settle(handle, touch)?;
+            }
+        }
+        for (handle, touch) in touched {
             self.settle(handle, touch)?;
         }
         self.removed.clear();

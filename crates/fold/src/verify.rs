@@ -3,6 +3,7 @@
 //! Nothing is believed that can be computed again: every record is read and decoded, the graph is made anew from the log
 //! and compared, every profile is rebuilt from its streams and compared, and each index is held against what it indexes.
 
+mod names;
 mod profiles;
 
 use crate::batch::{Batch, Setting, record_error};
@@ -87,6 +88,7 @@ pub fn verify(
     batch.verify_log(progress.position, &mut found)?;
     batch.verify_graph(progress.position, &mut found)?;
     batch.wrong_spellings()?.into_iter().for_each(|detail| found.find("ATOM", detail));
+    batch.verify_names(&mut found)?;
     batch.verify_profiles(&mut found)?;
     batch.verify_outbox(&mut found)?;
     Ok(found)

@@ -76,6 +76,8 @@ pub struct Status {
     pub engine_time: Timestamp,
     /// Everything before this position is folded and synced: the log may be trimmed up to it.
     pub synced: Position,
+    /// Where the log has the catalogue in force, last: a log that is trimmed further cannot say any more what it was.
+    pub catalogue_at: Position,
     /// What was counted.
     pub counters: Counters,
     /// Profiles done and to do of a running backfill.
@@ -196,6 +198,13 @@ impl Worker {
             return Err(Error::Apart { folded, first, tail });
         }
         log.raise_time(progress.engine_time);
+        let first = log.first();
+        if progress.position < first {
+            tracing::warn!(
+                from = %progress.position, to = %first,
+                "retention has trimmed what the state was to read next: messages and operator decisions between are lost to it"
+            );
+        }
         let memory = Memory::load(store.snapshot()?.as_ref(), options.partition, options.caches)?;
         let handle = Handle {
             inner: Arc::new(Inner {
@@ -296,6 +305,7 @@ impl Worker {
         let mut status = self.handle.inner.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.position = self.progress.position;
         status.engine_time = self.progress.engine_time;
+        status.catalogue_at = self.memory.catalogue_at;
         status.counters.clone_from(&self.memory.counters);
         status.backfill = self.memory.backfill.as_ref().map(|backfill| (backfill.next, backfill.end));
         status.failed = failed;

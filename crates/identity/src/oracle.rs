@@ -293,8 +293,9 @@ impl<'a> Evidence<'a> {
                 }
             }
         }
-        let types: BTreeSet<&String> = a.iter().chain(b).map(|id| &id.id_type).collect();
-        for id_type in types {
+        let rank = |id: &Identifier| self.rules.rule(&id.id_type).rank;
+        let types: BTreeSet<(u8, &String)> = a.iter().chain(b).map(|id| (rank(id), &id.id_type)).collect();
+        for (_, id_type) in types {
             if let Some(witnesses) = self.breaks_limit(id_type, a, b) {
                 return Some((Rule::Limit { id_type: id_type.clone() }, witnesses));
             }

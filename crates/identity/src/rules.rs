@@ -76,6 +76,10 @@ pub struct TypeRule {
     length: (u32, u32),
 }
 
+/// Identifiers of one event that count at most, the strongest: they stand together in the key of a set, whose length a
+/// store bounds. An event of the usual size does not hold half as many.
+pub const IDS_MAX: usize = 4_096;
+
 /// Why a value creates no node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockReason {
@@ -83,8 +87,10 @@ pub enum BlockReason {
     Listed,
     /// Shorter or longer than the type's values are.
     Length,
-    /// Fails the type's syntax.
+    /// Fails the type's syntax, or the type is none.
     Syntax,
+    /// One of more than [`IDS_MAX`] of one event, and weaker than those that count.
+    TooMany,
 }
 
 /// An event's identifiers under the rules.
@@ -239,6 +245,10 @@ impl Rules {
     /// # Errors
     /// Why it creates no node.
     pub fn normalise(&self, id_type: &str, raw: &str) -> Result<Identifier, BlockReason> {
+        // Ingest lets no other type in; an operator's decision may name anything.
+        if !onefold_types::event::is_type(id_type) {
+            return Err(BlockReason::Syntax);
+        }
         let rule = self.rule(id_type);
         if self.blocked.holds(raw.trim()) {
             return Err(BlockReason::Listed);
@@ -267,6 +277,8 @@ impl Rules {
         }
         usable.ids.sort_by(|a, b| self.order(a, b));
         usable.ids.dedup();
+        let beyond = usable.ids.drain(usable.ids.len().min(IDS_MAX)..);
+        usable.blocked.extend(beyond.map(|id| (id.id_type, id.value, BlockReason::TooMany)));
         usable
     }
 
@@ -466,6 +478,20 @@ mod tests {
         assert_eq!(usable.ids, [Identifier::new("email", "a@x.com"), Identifier::new("anonymous_id", "a1")]);
         let reasons: Vec<_> = usable.blocked.iter().map(|(t, _, reason)| (t.as_str(), *reason)).collect();
         assert_eq!(reasons, [("user_id", BlockReason::Listed), ("phone", BlockReason::Syntax)]);
+    }
+
+    #[test]
+    fn of_too_many_identifiers_the_strongest_count() {
+        let rules = rules("{}").unwrap();
+        let mut raw: Vec<_> =
+            (0..IDS_MAX + 10).map(|n| ("anonymous_id".to_owned(), format!("a{n:05}"))).collect();
+        raw.push(("user_id".to_owned(), "u".to_owned()));
+        let usable = rules.usable(&raw);
+        assert_eq!(usable.ids.len(), IDS_MAX);
+        assert_eq!(usable.ids[0], Identifier::new("user_id", "u"));
+        assert_eq!(usable.blocked.len(), 11);
+        assert!(usable.blocked.iter().all(|(_, _, reason)| *reason == BlockReason::TooMany));
+        assert_eq!(usable.blocked[0].1, "a04095");
     }
 
     #[test]

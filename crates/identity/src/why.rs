@@ -53,6 +53,11 @@ pub enum WhyNot {
     Together,
     /// No chain of events or decisions leads from one to the other.
     NoEvidence,
+    /// The search gave up before it came from one to the other: whether a chain leads there is not known.
+    TooFar {
+        /// How many identifiers were looked at.
+        searched: usize,
+    },
     /// The chain between them breaks here.
     Rejected {
         /// The hop that was not taken.
@@ -148,7 +153,12 @@ pub fn why_not<G: Graph>(
     if world.node(from)?.cluster == world.node(to)?.cluster {
         return Ok(WhyNot::Together);
     }
-    for edge in raw_path(&mut world, from, to)? {
+    let path = match raw_path(&mut world, from, to)? {
+        Search::Found(path) => path,
+        Search::Nothing => return Ok(WhyNot::NoEvidence),
+        Search::GaveUp { searched } => return Ok(WhyNot::TooFar { searched }),
+    };
+    for edge in path {
         if world.node(edge.0)?.cluster == world.node(edge.1.u)?.cluster
             && world.node(edge.1.u)?.cluster == world.node(edge.1.v)?.cluster
         {
@@ -179,17 +189,25 @@ fn rejection<G: Graph>(world: &mut World<'_, G>, edge: &ForestEdge) -> Result<Op
     }
 }
 
-/// A shortest chain of edges, accepted or not: each with the end it leaves from.
-fn raw_path<G: Graph>(
-    world: &mut World<'_, G>,
-    from: NodeId,
-    to: NodeId,
-) -> Result<Vec<(NodeId, ForestEdge)>, G::Error> {
+/// What a search of raw evidence came to.
+enum Search {
+    /// A shortest chain of edges, accepted or not: each with the end it leaves from.
+    Found(Vec<(NodeId, ForestEdge)>),
+    /// Everything within reach was looked at.
+    Nothing,
+    /// [`SEARCHED_MAX`] identifiers were looked at.
+    GaveUp { searched: usize },
+}
+
+fn raw_path<G: Graph>(world: &mut World<'_, G>, from: NodeId, to: NodeId) -> Result<Search, G::Error> {
     let mut came: BTreeMap<NodeId, (NodeId, ForestEdge)> = BTreeMap::new();
     let mut open = VecDeque::from([from]);
     while let Some(next) = open.pop_front() {
-        if next == to || came.len() > SEARCHED_MAX {
+        if came.contains_key(&to) {
             break;
+        }
+        if came.len() > SEARCHED_MAX {
+            return Ok(Search::GaveUp { searched: came.len() });
         }
         for edge in live_edges(world, next)? {
             let other = if edge.u == next { edge.v } else { edge.u };
@@ -206,7 +224,7 @@ fn raw_path<G: Graph>(
         at = *before;
     }
     hops.reverse();
-    Ok(hops)
+    Ok(if hops.is_empty() { Search::Nothing } else { Search::Found(hops) })
 }
 
 /// The edges of a node that count: operator links, and what its sets give under the current flags.

@@ -7,10 +7,11 @@ mod common;
 
 use common::comparable;
 use common::dense::{History, Step, event, evidence, history};
+use common::legal::is_legal;
 use common::notation::DAY_MS;
 use onefold_identity::oracle::{
-    Cluster, Edge, InForce, NoOwnerReason, OracleEvent, OracleOwner, Resolution, Rule, accepts, in_force,
-    resolve, without_message, without_profile,
+    Cluster, Edge, NoOwnerReason, OracleEvent, OracleOwner, Resolution, Rule, accepts, in_force, resolve,
+    without_message, without_profile,
 };
 use onefold_identity::rules::{Limit, Rules};
 use onefold_types::decision::Decision;
@@ -24,39 +25,6 @@ fn settled(history: &History) -> (Rules, Vec<OracleEvent>, Vec<(u64, Decision)>,
     let (rules, events, operations) = (history.rules(), history.events(), history.operations());
     let resolution = resolve(&events, &operations, &rules);
     (rules, events, operations, resolution)
-}
-
-/// Whether a cluster obeys every limit, written apart from the oracle: all windows, all classes, all pairs.
-fn is_legal(cluster: &Cluster, events: &[OracleEvent], decisions: &InForce, rules: &Rules) -> bool {
-    let first_seen = |id: &Identifier| {
-        events
-            .iter()
-            .filter(|event| rules.usable(&event.ids).ids.contains(id))
-            .map(|event| event.ts)
-            .min()
-            .unwrap()
-    };
-    let cut = cluster.iter().any(|x| cluster.iter().any(|y| decisions.is_cut(x, y)));
-    let mut by_type: BTreeMap<&str, Vec<&Identifier>> = BTreeMap::new();
-    for id in cluster {
-        by_type.entry(&id.id_type).or_default().push(id);
-    }
-    let within = by_type.into_iter().all(|(id_type, values)| {
-        let (most, width) = match rules.rule(id_type).limit {
-            Limit::Ever(most) => (most, i64::MAX),
-            Limit::Within(most, width) => (most, width),
-        };
-        values.iter().all(|start| {
-            let inside = |id: &&&Identifier| {
-                let gap = first_seen(id).0 - first_seen(start).0;
-                0 <= gap && gap < width
-            };
-            let classes: BTreeSet<Identifier> =
-                values.iter().filter(inside).map(|id| decisions.class_of(id)).collect();
-            classes.len() <= most as usize
-        })
-    });
-    within && !cut && (cluster.len() <= rules.size_cap() || cluster.len() == 1)
 }
 
 /// Sets of events that have, directly or by others, no identifier in common, no decision between them.

@@ -46,6 +46,12 @@ impl Refusal {
     ) -> Self {
         Self { status, code, detail: detail.into(), retry_after: Some(seconds), rejected: Vec::new() }
     }
+
+    /// Whether it is about what was sent, and so counted as rejected where it arises; the others (who sent it, how fast,
+    /// the state of the server) show in the count of answers.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.retry_after.is_none() && self.status != StatusCode::UNAUTHORIZED
+    }
 }
 
 #[derive(Serialize)]

@@ -22,9 +22,9 @@ impl Budget {
         Self(Arc::new(Semaphore::new((bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS))))
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    pub(crate) fn take(&self, bytes: usize) -> Result<Share, Refusal> {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        self.0.clone().try_acquire_many_owned(permits).map_err(|_| {
+        self.0.clone().try_acquire_many_owned(permits).map(|permit| Share { _permit: permit }).map_err(|_| {
             Refusal::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
@@ -35,10 +35,16 @@ impl Budget {
     }
 }
 
-/// A body that was read whole; holds its share of the budget until it is dropped.
+/// A part of the budget, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A body that was read whole, and its share of the budget.
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
-    _share: OwnedSemaphorePermit,
+    pub(crate) share: Share,
 }
 
 fn too_large(limit: usize) -> Refusal {
@@ -80,7 +86,20 @@ pub(crate) async fn read(
         },
     )??;
     let bytes = if gzip { inflate(&bytes, limit)? } else { bytes };
-    Ok(Received { bytes, _share: share })
+    Ok(Received { bytes, share })
+}
+
+/// Reads what comes of a body that is of no use: at most `limit` bytes, and no longer than `timeout`.
+pub(crate) async fn discard(mut body: Body, limit: usize, timeout: Duration) {
+    let read = async {
+        let mut left = limit;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len())) else { return };
+            left = rest;
+        }
+    };
+    // Whatever came, the answer is the same.
+    drop(tokio::time::timeout(timeout, read).await);
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {

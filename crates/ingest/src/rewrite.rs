@@ -1,14 +1,15 @@
-//! The few changes that ingest makes to a message's own JSON: the write key goes, batch-level objects come in, and a
-//! browser's address where its client leaves it to the server. Bytes are spliced; the rest stays as it came.
+//! The few changes that ingest makes to a message's own JSON: the write key goes, and a browser's address comes in where
+//! its client leaves it to the server. Bytes are spliced; the rest stays as it came.
 
-use serde::Deserialize;
+use onefold_types::workspace::Source;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::fmt;
 
 #[derive(Deserialize)]
 struct Marks<'a> {
-    #[serde(borrow, default, rename = "writeKey")]
-    write_key: Option<&'a RawValue>,
     #[serde(borrow, default)]
     context: Option<&'a RawValue>,
 }
@@ -18,16 +19,84 @@ fn offset(whole: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
-/// The item with its `writeKey`, if it has one, set to `null`: a key never reaches the log.
+/// The values of an object's members that are `writeKey`, however the name is escaped and however often it stands there.
+struct Keys<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Members).map(Self)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut keys = Vec::new();
+        while let Some(Name(is_write_key)) = members.next_key()? {
+            if is_write_key {
+                keys.push(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// Whether a member's name is `writeKey`.
+struct Name(bool);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(name == "writeKey"))
+            }
+        }
+        from.deserialize_str(Text)
+    }
+}
+
+/// The item with every `writeKey` that it has set to `null`: a key never reaches the log.
 pub(crate) fn without_write_key(item: &str) -> String {
-    if !item.contains("writeKey") {
+    // A name can be spelt with escapes, of which only those of a unit make a letter.
+    if !item.contains("writeKey") && !item.contains("\\u") {
         return item.to_owned();
     }
-    let Ok(Marks { write_key: Some(key), .. }) = serde_json::from_str::<Marks<'_>>(item) else {
-        return item.to_owned();
-    };
-    let start = offset(item, key.get());
-    [&item[..start], "null", &item[start + key.get().len()..]].concat()
+    let Ok(Keys(keys)) = serde_json::from_str::<Keys<'_>>(item) else { return item.to_owned() };
+    let mut text = String::with_capacity(item.len());
+    let mut done = 0;
+    for key in keys {
+        let start = offset(item, key.get());
+        text.push_str(&item[done..start]);
+        text.push_str("null");
+        done = start + key.get().len();
+    }
+    text.push_str(&item[done..]);
+    text
+}
+
+/// What is no JSON, with nothing left in it that is a write key of one of `sources`.
+pub(crate) fn without_keys(text: &str, sources: &[Source]) -> String {
+    let keys = sources.iter().flat_map(|source| &source.write_key).filter(|key| !key.is_empty());
+    let mut found: Vec<&String> = keys.filter(|key| text.contains(key.as_str())).collect();
+    // The longest first: one key can begin like another.
+    found.sort_by_key(|key| std::cmp::Reverse(key.len()));
+    found.into_iter().fold(text.to_owned(), |text, key| text.replace(key.as_str(), "…"))
 }
 
 /// The item with its type, which a single call has in its path; one that is no object stays as it is.
@@ -66,36 +135,6 @@ pub(crate) fn with_ip(item: &str, ip: &str) -> String {
     }
 }
 
-/// The item with a batch's `context` and `integrations` merged in; the item's own members win, objects merge deeply.
-pub(crate) fn merged(item: &str, context: Option<&RawValue>, integrations: Option<&RawValue>) -> String {
-    let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(item) else { return item.to_owned() };
-    for (name, common) in [("context", context), ("integrations", integrations)] {
-        let Some(Value::Object(common)) = common.and_then(|raw| serde_json::from_str(raw.get()).ok()) else {
-            continue;
-        };
-        match object.get_mut(name) {
-            Some(Value::Object(own)) => fill(own, common),
-            Some(Value::Null) | None => {
-                object.insert(name.to_owned(), Value::Object(common));
-            }
-            Some(_) => {}
-        }
-    }
-    Value::Object(object).to_string()
-}
-
-fn fill(own: &mut Map<String, Value>, common: Map<String, Value>) {
-    for (key, value) in common {
-        match (own.get_mut(&key), value) {
-            (Some(Value::Object(own)), Value::Object(common)) => fill(own, common),
-            (Some(_), _) => {}
-            (None, value) => {
-                own.insert(key, value);
-            }
-        }
-    }
-}
-
 /// How deeply arrays and objects nest in `json`, which need not be valid.
 pub(crate) fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0usize, false, false);
@@ -128,6 +167,31 @@ mod tests {
         let text = without_write_key(r#"{"a":1,"writeKey":"wk_secret","b":{"writeKey":"not this one"}}"#);
         assert!(!text.contains("wk_secret"), "{text}");
         assert_eq!(value(&text)["b"]["writeKey"], "not this one");
+        for item in [
+            r#"{"write\u004bey":"wk_secret","a":"\n"}"#,
+            r#"{"writeKey":"wk_secret","a":1,"writeKey":"wk_secret"}"#,
+            r#"{"\u0077rite\u004Bey" : "wk_\u0073ecret"}"#,
+        ] {
+            let text = without_write_key(item);
+            assert!(!text.contains("ecret"), "{text}");
+            assert_eq!(value(&text)["writeKey"], Value::Null, "{text}");
+        }
+        assert_eq!(without_write_key(r#"{"a":"\u00e9"}"#), r#"{"a":"\u00e9"}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_loses_every_key() {
+        let source = |key: &str| {
+            serde_json::from_value::<Source>(
+                serde_json::json!({ "key": key, "kind": "server", "write_key": [key, "wk_"] }),
+            )
+            .unwrap()
+        };
+        let text = without_keys(
+            r#"{"writeKey":"wk_web",,"x":"wk_web2 wk_","y":1"#,
+            &[source("wk_web"), source("wk_web2")],
+        );
+        assert_eq!(text, r#"{"writeKey":"…",,"x":"… …","y":1"#);
     }
 
     #[test]
@@ -140,14 +204,6 @@ mod tests {
         ] {
             assert_eq!(value(&with_ip(item, "192.0.2.1"))["context"]["ip"], "192.0.2.1", "{item}");
         }
-    }
-
-    #[test]
-    fn the_item_wins_over_its_batch() {
-        let common: Box<RawValue> =
-            serde_json::from_str(r#"{"app":{"name":"b","version":"1"},"ip":"1"}"#).unwrap();
-        let text = merged(r#"{"context":{"app":{"name":"i"}}}"#, Some(&common), None);
-        assert_eq!(value(&text), value(r#"{"context":{"app":{"name":"i","version":"1"},"ip":"1"}}"#));
     }
 
     #[test]

@@ -1,284 +1,18 @@
 //! Every path that a Segment client calls, and the one thing they all do: [`Ingest::take`].
 
-use crate::answer::{Accepted, Refusal, Rejection};
-use crate::auth;
-use crate::body::{self, Budget};
-use crate::client::ClientBundle;
-use crate::decode::{self, Decoded, Request};
-use crate::limits::Limits;
-use crate::metrics::Metrics;
-use crate::rate::Rates;
-use crate::settings::{self, Origin};
-use arc_swap::ArcSwapOption;
+use crate::answer::Refusal;
+use crate::take::{Asked, Call, Ingest};
+use crate::{auth, body, settings};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use base64::Engine;
-use onefold_log::record::{Record, Rejected};
-use onefold_log::{Clock, SharedLog};
-use onefold_types::{Catalogue, MessageType};
+use onefold_types::MessageType;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-/// What the tracking API is made with.
-pub struct IngestOptions {
-    /// The limits.
-    pub limits: Limits,
-    /// analytics.js, if it was built in.
-    pub client: Option<ClientBundle>,
-    /// Believe `X-Forwarded-For`, `-Host` and `-Proto`: only behind a proxy of one's own.
-    pub trust_proxy: bool,
-}
-
-/// The tracking API; cheap to clone.
-#[derive(Clone)]
-pub struct Ingest(Arc<Inner>);
-
-struct Inner {
-    log: SharedLog,
-    clock: Arc<dyn Clock>,
-    catalogue: Arc<ArcSwapOption<Catalogue>>,
-    options: IngestOptions,
-    budget: Budget,
-    rates: Rates,
-    kept: Rates,
-    metrics: Arc<Metrics>,
-}
-
-impl Ingest {
-    /// The tracking API over `log`, with the sources of `catalogue`; while that is empty, every call is answered 503.
-    #[must_use]
-    pub fn new(
-        log: SharedLog,
-        clock: Arc<dyn Clock>,
-        catalogue: Arc<ArcSwapOption<Catalogue>>,
-        options: IngestOptions,
-    ) -> Self {
-        let budget = Budget::new(options.limits.in_flight_bytes);
-        Self(Arc::new(Inner {
-            log,
-            clock,
-            catalogue,
-            budget,
-            options,
-            rates: Rates::per(Duration::from_secs(1)),
-            kept: Rates::per(Duration::from_secs(60)),
-            metrics: Arc::default(),
-        }))
-    }
-
-    /// Its counters.
-    #[must_use]
-    pub fn metrics(&self) -> Arc<Metrics> {
-        self.0.metrics.clone()
-    }
-
-    fn catalogue(&self) -> Result<Arc<Catalogue>, Refusal> {
-        self.0.catalogue.load_full().ok_or_else(|| {
-            let detail =
-                "no workspace is loaded yet: start with `--workspace FILE` or run `onefold apply FILE`";
-            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "not_ready", 2, detail)
-        })
-    }
-
-    /// Takes a request: answers when what it holds is durable.
-    async fn take(
-        &self,
-        call: Call,
-        peer: Option<SocketAddr>,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Accepted, Refusal> {
-        let limits = &self.0.options.limits;
-        let catalogue = self.catalogue()?;
-        let limit = if call.is_batch() { limits.batch_bytes } else { limits.single_bytes };
-        let received = body::read(headers, body, limit, limits.body_timeout, &self.0.budget).await?;
-        let text = std::str::from_utf8(&received.bytes).map_err(|_| {
-            Refusal::final_(StatusCode::BAD_REQUEST, "invalid_json", "the body is not UTF-8; expected JSON")
-        })?;
-        self.take_text(call, &catalogue, auth::header_key(headers), self.address(peer, headers), text).await
-    }
-
-    async fn take_text(
-        &self,
-        call: Call,
-        catalogue: &Catalogue,
-        header_key: Option<String>,
-        ip: Option<String>,
-        text: &str,
-    ) -> Result<Accepted, Refusal> {
-        let limits = &self.0.options.limits;
-        let request = match Request::read(text) {
-            Ok(request) => request,
-            Err(refusal) => {
-                // Bad JSON of a known sender is kept; of an unknown one it is nobody's.
-                if let Ok(source) = auth::source(catalogue, &[header_key.as_deref()]) {
-                    let mut kept = text.as_bytes().to_vec();
-                    kept.truncate(limits.rejected_bytes);
-                    let kept = Rejected {
-                        source: source.key.clone(),
-                        code: refusal.code.to_owned(),
-                        detail: refusal.detail.clone(),
-                        body: kept,
-                    };
-                    self.keep(vec![kept]).await;
-                }
-                return Err(refusal);
-            }
-        };
-        let body_key = request.write_key();
-        let source = auth::source(catalogue, &[header_key.as_deref(), body_key.as_deref()])?;
-        let origin = decode::Origin { source, ip, received_at: self.0.clock.now() };
-        let decoded = match call {
-            Call::One(call) => decode::single(text, &request, call, &origin, limits),
-            Call::Batch => decode::batch(&request, &origin, limits)?,
-        };
-        if let Some(per_second) = source.rate_limit {
-            let count = decoded.messages.len() + decoded.rejected.len();
-            self.0.rates.take(&source.key, per_second, count, Instant::now()).map_err(|seconds| {
-                let detail = format!("source {} may send {per_second} messages a second", source.key);
-                Refusal::later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", seconds, detail)
-            })?;
-        }
-        self.store(call, decoded).await
-    }
-
-    /// Takes an item of source `source` that was refused before; `message_id` is given to one that has none.
-    ///
-    /// # Errors
-    /// Why it is refused again; nothing more is kept of it.
-    pub async fn send_again(&self, source: &str, item: &str, message_id: &str) -> Result<(), Refusal> {
-        let catalogue = self.catalogue()?;
-        let known = catalogue.workspace.sources.iter().find(|known| known.key == source);
-        let source = known.ok_or_else(|| {
-            let detail = format!("the source `{source}` is not in the workspace any more");
-            Refusal::final_(StatusCode::BAD_REQUEST, "unknown_source", detail)
-        })?;
-        let origin = decode::Origin { source, ip: None, received_at: self.0.clock.now() };
-        let mut decoded = decode::again(item, message_id, &origin, &self.0.options.limits);
-        if let Some((Rejection { code, detail, .. }, _)) = decoded.rejected.pop() {
-            return Err(Refusal::final_(StatusCode::BAD_REQUEST, code_of(&code), detail));
-        }
-        self.store(Call::Batch, decoded).await.map(drop)
-    }
-
-    async fn store(&self, call: Call, decoded: Decoded) -> Result<Accepted, Refusal> {
-        let (rejections, kept): (Vec<Rejection>, Vec<Rejected>) = decoded.rejected.into_iter().unzip();
-        for rejection in &rejections {
-            self.0.metrics.count_rejected(&rejection.code);
-        }
-        let count = decoded.messages.len();
-        if count > 0 {
-            let bytes: usize = decoded.messages.iter().map(|message| message.body.len()).sum();
-            self.append(Record::Messages(decoded.messages).encode()).await?;
-            self.0.metrics.accepted.fetch_add(count as u64, Ordering::Relaxed);
-            self.0.metrics.accepted_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-        if !kept.is_empty() {
-            self.keep(kept).await;
-        }
-        match (call, rejections) {
-            (_, rejections) if rejections.is_empty() || count > 0 => Ok(Accepted::new(rejections)),
-            (Call::One(_), mut rejections) => {
-                let Rejection { code, detail, .. } = rejections.remove(0);
-                let status =
-                    if code == "too_large" { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-                Err(Refusal { rejected: Vec::new(), ..Refusal::final_(status, code_of(&code), detail) })
-            }
-            (Call::Batch, rejected) => {
-                let detail = "no item of the batch could be taken; `rejected` says why of each".to_owned();
-                Err(Refusal { rejected, ..Refusal::final_(StatusCode::BAD_REQUEST, "all_rejected", detail) })
-            }
-        }
-    }
-
-    /// Keeps rejected items in the log. Their sender is told the reason either way, so a log that does not take them
-    /// is counted and changes no answer.
-    async fn keep(&self, kept: Vec<Rejected>) {
-        let per_minute = self.0.options.limits.rejected_per_minute;
-        let count = kept.len() as u64;
-        let source = kept.first().map(|item| item.source.clone()).unwrap_or_default();
-        let allowed = self.0.kept.take(&source, per_minute, kept.len(), Instant::now()).is_ok();
-        if !allowed || self.append(Record::Rejected(kept).encode()).await.is_err() {
-            self.0.metrics.rejected_unkept.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-
-    /// Appends and waits until it is durable (INGEST-1).
-    async fn append(&self, payload: Vec<u8>) -> Result<(), Refusal> {
-        let (done, durable) = tokio::sync::oneshot::channel();
-        self.0.log.append(payload, Box::new(move |outcome| drop(done.send(outcome))));
-        let unavailable = |code, seconds, detail: String| {
-            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, code, seconds, detail)
-        };
-        match durable.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(onefold_log::Error::Busy { .. })) => {
-                Err(unavailable("busy", 1, "the disk is behind; send again shortly".to_owned()))
-            }
-            Ok(Err(error @ onefold_log::Error::DiskFull)) => {
-                Err(unavailable("disk_full", 10, error.to_string()))
-            }
-            Ok(Err(error)) => Err(unavailable("log_failed", 10, error.to_string())),
-            Err(_) => Err(unavailable("stopping", 2, "the server is stopping".to_owned())),
-        }
-    }
-
-    fn address(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> Option<String> {
-        let forwarded = || {
-            let value = headers.get("x-forwarded-for")?.to_str().ok()?;
-            // The proxy has put its own at the end; what stands before it the client may have made up.
-            let last = value.rsplit(',').next()?.trim();
-            last.parse::<std::net::IpAddr>().ok()
-        };
-        let trusted = self.0.options.trust_proxy.then(forwarded).flatten();
-        trusted.or_else(|| peer.map(|peer| peer.ip())).map(|ip| ip.to_string())
-    }
-
-    /// Where the client finds this server.
-    fn origin(&self, headers: &HeaderMap) -> Origin {
-        if self.0.options.trust_proxy { Origin::forwarded(headers) } else { Origin::direct(headers) }
-    }
-}
-
-/// Codes are few and static; a rejection carries its own as text.
-fn code_of(code: &str) -> &'static str {
-    const CODES: &[&str] = &[
-        "too_large",
-        "too_deep",
-        "too_many_properties",
-        "not_an_object",
-        "invalid_json",
-        "missing_type",
-        "unknown_type",
-        "missing_event",
-        "missing_group_id",
-        "missing_previous_id",
-        "no_identifier",
-        "message_id_too_long",
-        "invalid_field",
-    ];
-    CODES.iter().find(|known| **known == code).copied().unwrap_or("rejected")
-}
-
-/// What an endpoint takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    One(MessageType),
-    Batch,
-}
-
-impl Call {
-    const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch)
-    }
-}
 
 type Peer = Option<axum::Extension<ConnectInfo<SocketAddr>>>;
 
@@ -308,8 +42,25 @@ pub fn router(ingest: Ingest) -> Router {
         .route("/analytics.js/v1/{key}/analytics.min.js", get(script))
         .route("/analytics.js/LICENSE", get(licence))
         .route("/analytics-next/bundles/{file}", get(chunk))
+        .route("/v1/{*rest}", any(unknown))
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(ingest.clone(), around))
         .with_state(ingest)
+}
+
+async fn unknown(uri: Uri) -> Refusal {
+    let detail = format!("there is no {}; expected a call as in /v1/track, or /v1/batch", path_of(&uri));
+    Refusal::final_(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    let detail = format!("{} does not take {method}; calls are sent with POST", path_of(&uri));
+    Refusal::final_(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// The beginning of a path: it can be as long as a request's head.
+fn path_of(uri: &Uri) -> String {
+    uri.path().chars().take(100).collect()
 }
 
 /// CORS for every origin, and a count of every answer.
@@ -331,14 +82,17 @@ async fn around(State(ingest): State<Ingest>, request: axum::extract::Request, n
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("retry-after, x-ratelimit-reset"),
         );
-        ingest.0.metrics.count_answer(response.status().as_u16());
+        ingest.counters().count_answer(response.status().as_u16());
     }
     response
 }
 
+/// Bytes that are read of what clients count of themselves.
+const PERFORMANCE_BYTES: usize = 64 << 10;
+
 /// The clients' counters of themselves: taken, so that they go on, and of no use here.
-async fn performance(body: Body) -> Response {
-    drop(axum::body::to_bytes(body, 64 << 10).await);
+async fn performance(State(ingest): State<Ingest>, body: Body) -> Response {
+    body::discard(body, PERFORMANCE_BYTES, ingest.limits().body_timeout).await;
     axum::Json(serde_json::json!({ "success": true })).into_response()
 }
 
@@ -352,7 +106,8 @@ struct Pixel {
     data: String,
 }
 
-/// Always an image: a mail program shows nothing else. What is wrong is kept and counted like everywhere.
+/// Always an image: a mail program shows nothing else. What is wrong is kept and counted like everywhere, and what has no
+/// item to count (an unknown key, a full disk) is counted by its code: no status tells of it.
 async fn pixel(
     State(ingest): State<Ingest>,
     Path(call): Path<String>,
@@ -360,23 +115,42 @@ async fn pixel(
     peer: Peer,
     headers: HeaderMap,
 ) -> Response {
-    if let (Ok(call), Ok(Query(Pixel { data })), Ok(catalogue)) = (call.parse(), query, ingest.catalogue()) {
-        let text = decode_data(&data);
-        let ip = ingest.address(peer.map(|peer| peer.0.0), &headers);
-        if text.len() <= ingest.0.options.limits.single_bytes {
-            // A refusal is counted where it arises; an image has no place for it.
-            if let Err(refusal) =
-                ingest.take_text(Call::One(call), &catalogue, auth::header_key(&headers), ip, &text).await
-            {
-                tracing::debug!(code = refusal.code, "a pixel's message was not taken");
-            }
-        } else {
-            ingest.0.metrics.count_rejected("too_large");
-        }
-    } else {
-        ingest.0.metrics.count_rejected("invalid_pixel");
+    let taken = match (call.parse(), query) {
+        (Ok(call), Ok(Query(Pixel { data }))) => seen(&ingest, call, &data, peer, &headers).await,
+        _ => Err("invalid_pixel"),
+    };
+    if let Err(code) = taken {
+        ingest.counters().count_rejected(code);
+        tracing::debug!(code, "a pixel's message was not taken");
     }
     ([(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")], GIF).into_response()
+}
+
+/// Takes a pixel's message; the code of a refusal that nothing has counted yet.
+async fn seen(
+    ingest: &Ingest,
+    call: MessageType,
+    data: &str,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<(), &'static str> {
+    let catalogue = ingest.catalogue().map_err(|refusal| refusal.code)?;
+    let text = decode_data(data);
+    if text.len() > ingest.limits().single_bytes {
+        return Err("too_large");
+    }
+    let asked = Asked {
+        call: Call::One(call),
+        catalogue,
+        header_key: auth::header_key(headers),
+        ip: ingest.address(peer.map(|peer| peer.0.0), headers),
+        bytes: text.into_bytes(),
+        share: None,
+    };
+    match ingest.take_asked(asked).await {
+        Err(refusal) if !refusal.is_counted() => Err(refusal.code),
+        _ => Ok(()),
+    }
 }
 
 /// base64url of JSON, or the JSON itself.
@@ -419,14 +193,14 @@ async fn script(State(ingest): State<Ingest>, Path(key): Path<String>, headers: 
     if auth::source(&catalogue, &[Some(&key)]).is_err() {
         return (StatusCode::NOT_FOUND, "no enabled source has this write key\n").into_response();
     }
-    match &ingest.0.options.client {
+    match ingest.client() {
         Some(client) => (JAVASCRIPT, client.script(&key, &ingest.origin(&headers).url())).into_response(),
         None => (StatusCode::NOT_FOUND, NO_CLIENT).into_response(),
     }
 }
 
 async fn licence(State(ingest): State<Ingest>) -> Response {
-    match &ingest.0.options.client {
+    match ingest.client() {
         Some(client) => {
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], client.licence).into_response()
         }
@@ -435,7 +209,7 @@ async fn licence(State(ingest): State<Ingest>) -> Response {
 }
 
 async fn chunk(State(ingest): State<Ingest>, Path(file): Path<String>) -> Response {
-    match ingest.0.options.client.as_ref().and_then(|client| client.chunk(&file)) {
+    match ingest.client().and_then(|client| client.chunk(&file)) {
         Some(bytes) => (JAVASCRIPT, bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }

@@ -1,17 +1,21 @@
-//! The HTTP server under the whole surface: bounded connections, a time for headers, a drain at the end.
+//! The HTTP server under the whole surface: bounded connections, a time for heads and for bodies, a drain at the end.
 
-use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use hyper::body::Incoming;
+use axum::{BoxError, Router};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
 use tower::ServiceExt;
 
 /// How the server serves.
@@ -21,13 +25,20 @@ pub struct ServeOptions {
     pub connections: usize,
     /// Time for a request's head to arrive, and for an idle connection to send the next one.
     pub header_timeout: Duration,
+    /// Time for a request's body to arrive, whoever reads it; the tracking API's own is shorter and has its own answer.
+    pub body_timeout: Duration,
     /// Time for requests under way to end after the shutdown signal.
     pub drain: Duration,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { connections: 20_000, header_timeout: Duration::from_secs(75), drain: Duration::from_secs(8) }
+        Self {
+            connections: 20_000,
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            drain: Duration::from_secs(8),
+        }
     }
 }
 
@@ -54,7 +65,7 @@ pub async fn serve(
             let _place = place;
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(peer));
-                router.clone().oneshot(request.map(axum::body::Body::new))
+                router.clone().oneshot(request.map(|body| timed(body, options.body_timeout)))
             });
             let mut server = hyper::server::conn::http1::Builder::new();
             server
@@ -79,6 +90,51 @@ pub async fn serve(
             open = connections.len(),
             "connections were still open at the end of the drain; closing them"
         );
+    }
+}
+
+/// `body`, broken off when it has not arrived after `timeout`.
+fn timed(body: Incoming, timeout: Duration) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    Body::new(Timed { body, timeout, deadline: Instant::now().checked_add(timeout), timer: None })
+}
+
+struct Timed {
+    body: Incoming,
+    timeout: Duration,
+    /// None if that is further than time goes.
+    deadline: Option<Instant>,
+    /// Made when the body lets wait for it, which few do.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(format!("the body did not arrive within {:?}", self.timeout).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

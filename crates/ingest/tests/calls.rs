@@ -240,3 +240,55 @@ async fn settings_point_a_client_at_the_host_it_called() {
         assert_eq!(api.send(get("/v1/projects/nope/settings")).await.status, StatusCode::NOT_FOUND);
     }
 }
+
+#[tokio::test]
+async fn what_is_no_call_says_so_to_any_page() {
+    let api = Api::new();
+    let ask =
+        |method: Method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    for (method, path, status, code) in [
+        (Method::GET, "/v1/track", StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        (Method::PUT, "/v1/batch", StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        (Method::POST, "/v1/foo", StatusCode::NOT_FOUND, "not_found"),
+        (Method::GET, "/v1/track/x", StatusCode::NOT_FOUND, "not_found"),
+    ] {
+        let answer = api.send(ask(method, path)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path}");
+        assert_eq!(answer.headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_character_becomes_the_replacement_character_wherever_it_comes_in() {
+    let half = r#""\ud83d""#;
+    let track = format!(
+        r#"{{"type":"track","writeKey":"wk_web","userId":"u","event":{half},"properties":{{"p":"a\ud83d","ok":"\ud83d\ude00"}}}}"#
+    );
+    let api = Api::new();
+    assert_eq!(api.post("/v1/track", track.clone()).await.status, StatusCode::OK);
+    let batch = format!(r#"{{"context":{{"c":{half}}},"batch":[{track}]}}"#);
+    assert_eq!(api.post("/v1/batch", batch).await.status, StatusCode::OK);
+    let data = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&track);
+    api.send(Request::get(format!("/v1/pixel/track?data={data}")).body(Body::empty()).unwrap()).await;
+    api.ingest.send_again("web", &track, "again").await.unwrap();
+    let messages = api.messages();
+    assert_eq!(messages.len(), 4);
+    for message in &messages {
+        assert_eq!(message.name, "\u{fffd}");
+        assert_eq!(body(message)["properties"], json!({ "p": "a\u{fffd}", "ok": "😀" }));
+    }
+    assert_eq!(body(&messages[1])["context"]["c"], "\u{fffd}");
+}
+
+#[tokio::test]
+async fn the_address_is_what_the_nearest_proxy_says() {
+    let api = Api::behind_proxy();
+    let request = Request::post("/v1/page")
+        .header(header::AUTHORIZATION, "Basic d2tfd2ViOg==")
+        .header("x-forwarded-for", "203.0.113.66")
+        .header("x-forwarded-for", "203.0.113.67, 192.0.2.1")
+        .body(Body::from(json!({ "userId": "u" }).to_string()))
+        .unwrap();
+    assert_eq!(api.send(request).await.status, StatusCode::OK);
+    assert_eq!(body(&api.messages()[0])["context"]["ip"], "192.0.2.1");
+}

@@ -62,13 +62,154 @@ async fn an_empty_batch_is_taken() {
 #[tokio::test]
 async fn bad_json_is_400_and_kept_if_its_sender_is_known() {
     let api = Api::new();
-    for body in ["", "{", "null", "\u{0}", "[1]", "{\"userId\":\"\\ud800\"}", "{\"a\":1e400"] {
+    for body in ["", "{", "null", "\u{0}", "[1]", "{\"a\":1e400"] {
         let answer = api.post("/v1/page", body.to_owned()).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body:?}: {:?}", answer.json());
     }
-    assert_eq!(api.rejected().len(), 7);
+    assert_eq!(api.rejected().len(), 6);
+    assert_eq!(api.ingest.metrics().snapshot().rejected["invalid_json"], 6);
     assert_eq!(api.post("/v1/page", vec![0xff, 0xfe]).await.code(), "invalid_json");
     assert_eq!(api.post_json("/v1/batch", &json!({ "batch": 3 })).await.code(), "missing_batch");
+}
+
+#[tokio::test]
+async fn a_write_key_is_in_nothing_that_is_kept_however_it_came() {
+    let api = Api::new();
+    for (path, body) in [
+        ("/v1/page", r#"{"writeKey":"wk_server","userId":"u",,}"#),
+        ("/v1/page", r#"{"writeKey":"wk_web","userId":"u" wk_next"#),
+        ("/v1/page", r#"{"writeKey":"wk_server","userId":"u","writeKey":"wk_server"}"#),
+        ("/v1/page", r#"{"write\u004bey":"wk_server","userId":"u"}"#),
+        ("/v1/page", r#"{"write\u004Bey":"wk_server"}"#),
+        (
+            "/v1/batch",
+            r#"{"batch":[{"type":"page","userId":"u","writeKey":"wk_server","writeKey":"wk_server"}]}"#,
+        ),
+        ("/v1/batch", r#"{"batch":[{"\u0077riteKey":"wk_server"}]}"#),
+    ] {
+        api.post(path, body).await;
+    }
+    let bodies: Vec<Vec<u8>> = api
+        .messages()
+        .into_iter()
+        .map(|m| m.body)
+        .chain(api.rejected().into_iter().map(|r| r.body))
+        .collect();
+    assert_eq!(bodies.len(), 7);
+    for body in bodies {
+        let body = String::from_utf8(body).unwrap();
+        assert!(!body.contains("wk_"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_kept_whole_up_to_its_limit_and_marked_beyond() {
+    let limits = Limits { rejected_bytes: 50_000, ..Limits::default() };
+    let api = Api::with(limits, MemoryLogOptions::default());
+    let item =
+        |letters: usize| json!({ "type": "page", "userId": "u", "properties": { "x": "é".repeat(letters) } });
+    let answer = api.post_json("/v1/batch", &json!({ "batch": [item(20_000), item(30_000)] })).await;
+    assert_eq!(answer.code(), "all_rejected");
+    let kept: Vec<String> =
+        api.rejected().into_iter().map(|item| String::from_utf8(item.body).unwrap()).collect();
+    assert_eq!(kept[0], item(20_000).to_string());
+    assert!(
+        kept[1].starts_with(r#"{"type":"page","#)
+            && kept[1].ends_with(&format!("é…[cut: {} bytes]", item(30_000).to_string().len())),
+        "{}",
+        kept[1].len()
+    );
+    // Sent again: the whole one is what it was, of the other it is said.
+    let refused = |text: String, api: Api| async move {
+        api.ingest.send_again("server", &text, "again").await.unwrap_err().code
+    };
+    assert_eq!(refused(kept[0].clone(), Api::new()).await, "too_large");
+    assert_eq!(refused(kept[1].clone(), Api::new()).await, "truncated");
+    let roomy = Api::with(Limits { item_bytes: 100_000, ..Limits::default() }, MemoryLogOptions::default());
+    roomy.ingest.send_again("server", &kept[0], "again").await.unwrap();
+    assert_eq!(roomy.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_single_call_has_its_own_limit_whatever_an_item_s_is() {
+    let page = |bytes: usize| json!({ "userId": "u", "properties": { "x": "y".repeat(bytes) } });
+    let api = Api::with(Limits { single_bytes: 65_536, ..Limits::default() }, MemoryLogOptions::default());
+    assert_eq!(api.post_json("/v1/page", &page(40_000)).await.status, StatusCode::OK);
+    assert_eq!(api.post_json("/v1/page", &page(65_536)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let api = Api::with(Limits { item_bytes: 100, ..Limits::default() }, MemoryLogOptions::default());
+    assert_eq!(api.post_json("/v1/page", &page(100)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn properties_and_traits_are_as_many_as_allowed() {
+    let api = Api::with(Limits { properties: 5, ..Limits::default() }, MemoryLogOptions::default());
+    let of = |count: usize| (0..count).map(|n| (n.to_string(), json!(n))).collect::<serde_json::Map<_, _>>();
+    for (member, path) in [("properties", "/v1/page"), ("traits", "/v1/identify")] {
+        let answer = api.post_json(path, &json!({ "userId": "u", member: of(6) })).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "too_many_properties"));
+        let answer = api.post_json(path, &json!({ "userId": "u", member: of(5) })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{member}");
+    }
+    let long = json!({ "userId": "u", "properties": { "one": "x".repeat(20_000) } });
+    assert_eq!(api.post_json("/v1/page", &long).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn no_one_is_no_identifier() {
+    let api = Api::new();
+    let answer = api.post_json("/v1/page", &json!({ "userId": "" })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "no_identifier"));
+    assert_eq!(
+        api.post_json("/v1/page", &json!({ "userId": "", "anonymousId": "a" })).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(api.messages()[0].ids, [("anonymous_id".to_owned(), "a".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_pixel_that_is_not_taken_is_counted() {
+    let pixel = |api: &Api, data: Value| {
+        let data =
+            base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, data.to_string());
+        let router = api.router.clone();
+        async move {
+            let request = Request::get(format!("/v1/pixel/track?data={data}")).body(Body::empty()).unwrap();
+            assert_eq!(tower::ServiceExt::oneshot(router, request).await.unwrap().status(), StatusCode::OK);
+        }
+    };
+    let counted = |api: &Api| api.ingest.metrics().snapshot().rejected.into_iter().collect::<Vec<_>>();
+    let one = |code: &str| vec![(code.to_owned(), 1)];
+    let opened = json!({ "writeKey": "wk_slow", "userId": "u", "event": "Opened" });
+
+    let api = Api::new();
+    pixel(&api, json!({ "writeKey": "nobody's", "userId": "u", "event": "Opened" })).await;
+    assert_eq!(counted(&api), one("unknown_write_key"));
+
+    let api = Api::new();
+    for _ in 0..3 {
+        pixel(&api, opened.clone()).await;
+    }
+    assert_eq!(counted(&api), one("rate_limited"));
+
+    let api = Api::new();
+    api.catalogue.store(None);
+    pixel(&api, opened.clone()).await;
+    assert_eq!(counted(&api), one("not_ready"));
+
+    let full = MemoryLogOptions { queue_bytes_max: 1, ..MemoryLogOptions::default() };
+    let api = Api::with(Limits::default(), full);
+    api.log.hold();
+    api.log.append(b"waits".to_vec(), Box::new(|_| {}));
+    pixel(&api, opened).await;
+    assert_eq!(counted(&api), one("busy"));
+
+    // What is kept is counted once, where everything kept is.
+    let api = Api::new();
+    pixel(&api, json!({ "writeKey": "wk_web", "userId": "u" })).await;
+    assert_eq!(counted(&api), one("missing_event"));
+    let api = Api::new();
+    pixel(&api, json!([])).await;
+    assert_eq!(counted(&api), one("invalid_json"));
 }
 
 #[tokio::test]
@@ -81,6 +222,40 @@ async fn what_is_too_large_is_413() {
     let huge =
         json!({ "batch": [{ "type": "page", "userId": "u", "properties": { "x": "y".repeat(600 << 10) } }] });
     assert_eq!(api.post_json("/v1/batch", &huge).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn names_and_ids_have_a_limit_alone_and_in_a_batch() {
+    let api = Api::new();
+    let (longest, longer) = ("x".repeat(1_024), "x".repeat(1_025));
+    let track = |event: &str, user: &str| json!({ "type": "track", "event": event, "userId": user });
+    assert_eq!(api.post_json("/v1/track", &track(&longest, &longest)).await.status, StatusCode::OK);
+    let group = json!({ "type": "group", "groupId": longer, "userId": "u" });
+    let email = json!({ "type": "identify", "traits": { "email": format!("{longer}@x.test") } });
+    let cases = [
+        ("/v1/track", track(&longer, "u"), "name_too_long"),
+        ("/v1/page", json!({ "type": "page", "name": longer, "userId": "u" }), "name_too_long"),
+        ("/v1/group", group, "group_id_too_long"),
+        ("/v1/track", track("E", &longer), "identifier_too_long"),
+        ("/v1/identify", email, "identifier_too_long"),
+    ];
+    for (path, body, code) in &cases {
+        let answer = api.post_json(path, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, *code), "{path}");
+    }
+    let mut items: Vec<_> = cases.iter().map(|(_, body, _)| body.clone()).collect();
+    items.push(track("E", "u"));
+    let answer = api.post_json("/v1/batch", &json!({ "batch": items })).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.json());
+    assert_eq!(api.messages().len(), 2);
+    let kept: Vec<_> = api.rejected().into_iter().map(|rejected| rejected.code).collect();
+    let codes = cases.map(|(_, _, code)| code);
+    assert_eq!(kept, [codes, codes].concat());
+    // As told.
+    let limits = Limits { name_bytes: 3, ..Limits::default() };
+    let api = Api::with(limits, MemoryLogOptions::default());
+    assert_eq!(api.post_json("/v1/track", &track("long", "u")).await.code(), "name_too_long");
+    assert_eq!(api.post_json("/v1/track", &track("E", "u")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 
 mod common;
 
+use axum::Router;
+use axum::routing::post;
 use common::Api;
 use onefold_ingest::{Limits, ServeOptions, serve};
 use onefold_log::MemoryLogOptions;
@@ -24,10 +26,14 @@ async fn start(options: ServeOptions) -> (SocketAddr, oneshot::Sender<()>, tokio
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server =
-        tokio::spawn(serve(listener, api.router.clone(), options, async move { drop(stopped.await) }));
+    let reads = |body: axum::body::Bytes| async move { body.len().to_string() };
+    let router = api.router.clone().merge(Router::new().route("/reads", post(reads)));
+    let server = tokio::spawn(serve(listener, router, options, async move { drop(stopped.await) }));
     (address, stop, server, api)
 }
+
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const PAGE: &str = r#"{"userId":"u","writeKey":"wk_server"}"#;
 
@@ -64,6 +70,43 @@ async fn a_client_that_drips_its_body_is_told_to_come_back() {
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+/// What a client gets that sends the head and the beginning of a body, and keeps its connection; until it is closed.
+async fn begun(address: SocketAddr, head: &str) -> String {
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(format!("{head} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{").as_bytes())
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, slow.read_to_end(&mut answer)).await.unwrap().unwrap();
+    // An image is no text.
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A body that never ends holds nothing for longer than its time, whoever reads it: the tracking API, what takes it and
+/// throws it away, what does not look at it, a handler that knows of no time.
+#[tokio::test]
+async fn no_body_holds_its_connection_for_ever() {
+    let options = ServeOptions { body_timeout: Duration::from_millis(150), ..ServeOptions::default() };
+    let (address, _stop, _server, _api) = start(options).await;
+    for (head, status) in [
+        ("POST /v1/page", "408"),
+        ("POST /v1/m", "200"),
+        ("GET /v1/pixel/track", "200"),
+        ("POST /v1/nothing", "404"),
+        ("POST /reads", "400"),
+    ] {
+        let answer = begun(address, head).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{head}: {answer}");
+    }
+    // Nor has it to be all of it: what is thrown away has a limit.
+    let mut open = TcpStream::connect(address).await.unwrap();
+    let head = b"POST /v1/m HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n20000\r\n";
+    open.write_all(&[head.as_slice(), &[b' '; 0x12000]].concat()).await.unwrap();
+    let mut answer = [0; 12];
+    open.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]

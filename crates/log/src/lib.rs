@@ -109,6 +109,9 @@ pub trait Log: Send + Sync + 'static {
     /// Blocks until `tail() > seen` or `timeout`; returns the tail.
     fn wait(&self, seen: Position, timeout: std::time::Duration) -> Position;
 
+    /// Where the log would begin after [`Log::trim`] with the same `before`, now; nothing is removed.
+    fn trims_to(&self, before: Position) -> Position;
+
     /// Removes whole segments that end at or before `before` (a synced checkpoint) and that the retention rule
     /// (size, age) gives up; returns the new `first()`.
     ///

@@ -141,6 +141,20 @@ impl MemoryLog {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many segments, counted from the front, end at or before `before` and are given up by the retention rule.
+    fn given_up(&self, inner: &Inner, before: Position) -> usize {
+        let Retention { bytes, age } = self.options.retention;
+        let now = self.options.clock.now();
+        let oldest = age.map(|age| now.minus(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let pairs = inner.segments.windows(2).take_while(|pair| {
+            let [(first, _), (second, floor)] = **pair else { return false };
+            let too_old = oldest.is_some_and(|oldest| floor < oldest);
+            let too_much = bytes.is_some_and(|bytes| inner.tail - first > bytes);
+            second <= before.0 && (too_old || too_much)
+        });
+        pairs.count()
+    }
+
     fn refuse(&self, inner: &Inner, length: usize) -> Option<Error> {
         if let Some(reason) = &inner.poison {
             return Some(Error::Poisoned { reason: reason.clone() });
@@ -266,21 +280,19 @@ impl Log for MemoryLog {
         Position(inner.tail)
     }
 
+    fn trims_to(&self, before: Position) -> Position {
+        let inner = self.inner();
+        let given_up = self.given_up(&inner, before);
+        Position(inner.segments.get(given_up).map_or(0, |segment| segment.0))
+    }
+
     fn trim(&self, before: Position) -> Result<Position, Error> {
         let mut inner = self.inner();
-        let Retention { bytes, age } = self.options.retention;
-        let now = self.options.clock.now();
-        let oldest = age.map(|age| now.minus(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        while let [_, (second, floor), ..] = *inner.segments.as_slice() {
-            let given_up =
-                oldest.is_some_and(|oldest| floor < oldest) || bytes.is_some_and(|b| inner.size() > b);
-            if second > before.0 || !given_up {
-                break;
-            }
-            inner.segments.remove(0);
-            inner.records = inner.records.split_off(&second);
-        }
-        Ok(Position(inner.first()))
+        let given_up = self.given_up(&inner, before);
+        inner.segments.drain(..given_up);
+        let first = inner.first();
+        inner.records = inner.records.split_off(&first);
+        Ok(Position(first))
     }
 
     fn redact(&self, position: Position, payload: Vec<u8>) -> Result<(), Error> {

@@ -178,12 +178,16 @@ pub fn log_6_poison(make: Make<'_>) {
 pub fn log_7_retention(make: Make<'_>) {
     let keep = make(Retention::default());
     fill(keep.log(), 40);
+    assert_eq!(keep.log().trims_to(keep.log().tail()), Position(0));
     assert_eq!(keep.log().trim(keep.log().tail()).unwrap(), Position(0), "no rule, nothing removed");
 
     let mut harness = make(Retention { bytes: Some(2 * SEGMENT_BYTES), age: None });
     let appended = fill(harness.log(), 40);
     let before = appended[20].position;
+    let foreseen = harness.log().trims_to(before);
+    assert_eq!(harness.log().first(), Position(0), "nothing is removed by asking");
     let first = harness.log().trim(before).unwrap();
+    assert_eq!(first, foreseen, "what trimming would do, and what it did");
     assert!(first > Position(0) && first <= before, "{first} is not past {before}");
     assert!(appended.iter().any(|a| a.position == first), "a segment starts with a record");
     assert!(matches!(harness.log().get(Position(0)), Err(Error::NotFound { .. })));
@@ -194,7 +198,8 @@ pub fn log_7_retention(make: Make<'_>) {
     );
     harness.crash();
     assert_eq!(harness.log().first(), first);
-    harness.log().trim(harness.log().tail()).unwrap();
+    let foreseen = harness.log().trims_to(harness.log().tail());
+    assert_eq!(harness.log().trim(harness.log().tail()).unwrap(), foreseen);
     assert!(harness.log().size() <= 3 * SEGMENT_BYTES);
 
     let aged = make(Retention { bytes: None, age: Some(Duration::from_secs(1)) });

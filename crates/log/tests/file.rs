@@ -3,7 +3,7 @@
 
 use onefold_log::suite::{all, append};
 use onefold_log::{
-    Class, Error, Faults, FileLog, FileLogOptions, Log, ManualClock, Operation, Record, Verdict,
+    Class, Error, Faults, FileLog, FileLogOptions, Log, ManualClock, Operation, Record, Retention, Verdict,
 };
 use onefold_types::{Position, Timestamp};
 use std::io::{Error as IoError, ErrorKind};
@@ -117,6 +117,43 @@ fn failed_write_poisons_and_a_reopened_log_goes_on() {
     let log = FileLog::open(options).unwrap();
     append(&log, b"second").unwrap();
     assert_eq!(all(&log).len(), 2);
+}
+
+/// The smallest log that failed: one removal that fails, then one that goes well, left a gap that no open accepted.
+#[test]
+fn a_segment_that_cannot_be_removed_is_tried_again_before_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = small(directory.path());
+    options.retention = Retention { bytes: Some(0), age: None };
+    let log = FileLog::open(options.clone()).unwrap();
+    while segments(directory.path()).len() < 5 {
+        append(&log, &[7; 500]).unwrap();
+    }
+    let second = log.read(Position(0), 1 << 20).unwrap().into_iter().map(|entry| entry.position);
+    let second = second.skip(1).find(|position| log.trims_to(*position) == *position).unwrap();
+    let first = segments(directory.path()).remove(0);
+    let aside = directory.path().join("aside");
+    std::fs::rename(&first, &aside).unwrap();
+    // A folder cannot be removed as a file, not even by root.
+    std::fs::create_dir(&first).unwrap();
+    assert!(matches!(log.trim(second), Err(Error::Io { .. })));
+    assert_eq!(log.first(), Position(0), "what could not be removed is still there");
+    std::fs::remove_dir(&first).unwrap();
+    std::fs::rename(&aside, &first).unwrap();
+    let kept = log.trim(log.tail()).unwrap();
+    assert!(kept > second);
+    drop(log);
+    assert_eq!(FileLog::open(options.clone()).unwrap().first(), kept);
+
+    // A file that is gone already is no failure.
+    let log = FileLog::open(options.clone()).unwrap();
+    while segments(directory.path()).len() < 4 {
+        append(&log, &[7; 500]).unwrap();
+    }
+    std::fs::remove_file(&segments(directory.path())[0]).unwrap();
+    let kept = log.trim(log.tail()).unwrap();
+    drop(log);
+    assert_eq!(FileLog::open(options).unwrap().first(), kept);
 }
 
 #[test]

@@ -13,6 +13,10 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// As many MiB as there can be bytes for, and as many days as time has.
+const MIB_MAX: u64 = 1 << 40;
+const DAYS_MAX: u64 = 1_000_000;
+
 /// Onefold: an open-source customer data platform in one binary.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
@@ -59,7 +63,7 @@ pub(crate) struct Verify {
     #[arg(long, env = "ONEFOLD_DATA", default_value = "./onefold-data")]
     pub(crate) data: PathBuf,
     /// Memory for caches, in MiB
-    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024)]
+    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=MIB_MAX))]
     pub(crate) cache_mib: u64,
     /// JSON, for programs
     #[arg(long)]
@@ -86,7 +90,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "ONEFOLD_TRUST_PROXY")]
     pub(crate) trust_proxy: bool,
     /// Memory for all caches of the state together, in MiB
-    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024)]
+    #[arg(long, env = "ONEFOLD_CACHE_MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=MIB_MAX))]
     pub(crate) cache_mib: u64,
     /// `text` for people, `json` for programs; logs go to stderr
     #[arg(long, env = "ONEFOLD_LOG_FORMAT", default_value = "text")]
@@ -122,10 +126,10 @@ impl Serve {
 #[command(next_help_heading = "Retention (everything is kept if neither is set)")]
 pub(crate) struct Retention {
     /// Give the oldest records up while the log is larger, in MiB
-    #[arg(long, env = "ONEFOLD_LOG_MAX_MIB")]
+    #[arg(long, env = "ONEFOLD_LOG_MAX_MIB", value_parser = clap::value_parser!(u64).range(..=MIB_MAX))]
     pub(crate) log_max_mib: Option<u64>,
     /// Give records up that are older, in days
-    #[arg(long, env = "ONEFOLD_LOG_MAX_DAYS")]
+    #[arg(long, env = "ONEFOLD_LOG_MAX_DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
     pub(crate) log_max_days: Option<u64>,
 }
 
@@ -151,13 +155,16 @@ pub(crate) struct Limits {
     /// Properties or traits of an item
     #[arg(long, env = "ONEFOLD_LIMIT_PROPERTIES", default_value_t = 10_000)]
     pub(crate) limit_properties: usize,
-    /// Bytes of a refused item that are kept
-    #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_BYTES", default_value_t = 32 << 10)]
+    /// Bytes of an event's name, an account's id or an identifier; at most 16 KiB
+    #[arg(long, env = "ONEFOLD_LIMIT_NAME_BYTES", default_value_t = 1 << 10)]
+    pub(crate) limit_name_bytes: usize,
+    /// Bytes of a refused item that are kept, the rest is cut off; at most 8 MiB
+    #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_BYTES", default_value_t = 500 << 10)]
     pub(crate) limit_rejected_bytes: usize,
     /// Refused items that are kept per minute and source; more are counted
     #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_PER_MINUTE", default_value_t = 10_000)]
     pub(crate) limit_rejected_per_minute: u32,
-    /// Bytes of all bodies that are being read at once
+    /// Bytes of all bodies that are being read at once; at least what the largest batch takes
     #[arg(long, env = "ONEFOLD_LIMIT_IN_FLIGHT_BYTES", default_value_t = 256 << 20)]
     pub(crate) limit_in_flight_bytes: usize,
     /// Seconds for a body to arrive
@@ -293,8 +300,12 @@ pub(crate) enum Letters {
     Retry {
         /// The destination
         destination: String,
-        /// A dead letter's number; all if none is given
+        /// A dead letter's number
+        #[arg(required_unless_present = "all")]
         number: Vec<u64>,
+        /// All of them, by number, for as long as the destination takes any
+        #[arg(long, conflicts_with = "number")]
+        all: bool,
     },
 }
 

@@ -3,7 +3,7 @@
 use crate::args::Server;
 use crate::commands::text::clean_lines;
 use hyper::Method;
-use onefold_connector::{Client, Request};
+use onefold_connector::{Client, ClientError, Request};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -16,7 +16,21 @@ impl Failed {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    /// An error with all that caused it.
+    pub(crate) fn because(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self(text)
+    }
 }
+
+/// Bytes of an answer: more than a workspace and a page of any list can be.
+const ANSWER_BYTES: usize = 256 << 20;
 
 /// A server to call.
 #[derive(Clone)]
@@ -29,7 +43,7 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn new(base: &str, token: Option<String>) -> Self {
         Self {
-            client: Client::new(true, Duration::from_secs(90)),
+            client: Client::new(true, Duration::from_secs(90)).with_reply_bytes(ANSWER_BYTES),
             base: base.trim_end_matches('/').to_owned(),
             token,
         }
@@ -39,7 +53,8 @@ impl Remote {
         Self::new(&server.server, server.token.clone())
     }
 
-    /// Calls `path`; the status and the JSON of the answer.
+    /// Calls `path`; the status and the JSON of the answer. One of success has it whole; of a failure that says no reason in
+    /// JSON, as a proxy's, the JSON is `null`.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -48,7 +63,15 @@ impl Remote {
     ) -> Result<(u16, Value), Failed> {
         let request = self.request(method, path, body)?;
         let reply = self.client.send(request).await.map_err(|error| self.unanswered(&error))?;
-        Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null)))
+        match serde_json::from_slice(&reply.body) {
+            Ok(answer) => Ok((reply.status, answer)),
+            Err(error) if (200..300).contains(&reply.status) => Err(Failed::new(format!(
+                "{}{path} answered {} with what is no JSON ({error})\nhint: is that a Onefold server? name it with \
+                 --server URL",
+                self.base, reply.status
+            ))),
+            Err(_) => Ok((reply.status, Value::Null)),
+        }
     }
 
     /// Reads `path` as it comes, until `on` answers false or the server ends it.
@@ -65,11 +88,12 @@ impl Remote {
         ))
     }
 
-    fn unanswered(&self, error: &onefold_connector::ClientError) -> Failed {
-        Failed::new(format!(
-            "no answer from {}: {error}\nhint: is the server running? name it with --server URL",
-            self.base
-        ))
+    fn unanswered(&self, error: &ClientError) -> Failed {
+        let hint = match error {
+            ClientError::TooLarge(_) => "ask for less",
+            _ => "is the server running? name it with --server URL",
+        };
+        Failed::new(format!("no answer from {}: {error}\nhint: {hint}", self.base))
     }
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failed> {

@@ -11,6 +11,7 @@ mod demo;
 mod http;
 mod server;
 mod standing;
+mod trimming;
 mod workspace_file;
 
 use args::Command;

@@ -3,6 +3,7 @@
 use crate::args::Serve;
 use crate::http::Failed;
 use crate::standing::Folded;
+use crate::trimming::keep_trimming;
 use arc_swap::ArcSwapOption;
 use onefold_admin::{Access, Admin, Live, LiveObserver, Parts};
 use onefold_delivery::Delivery;
@@ -12,6 +13,7 @@ use onefold_ingest::{ClientBundle, Ingest, IngestOptions, Limits, ServeOptions};
 use onefold_log::{FileLog, FileLogOptions, Retention, SharedLog, SystemClock};
 use onefold_store::{FjallOptions, FjallStore, Store};
 use onefold_types::Catalogue;
+use onefold_types::event::TEXT_BYTES_MAX;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,6 +32,7 @@ pub(crate) struct Running {
     handle: Handle,
     fold: std::thread::JoinHandle<()>,
     delivery: Arc<Delivery>,
+    live: Live,
     stop: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     /// Becomes true if the fold stops by itself.
@@ -42,9 +45,12 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failed + '_ {
 
 /// Opens the data folder and starts everything.
 pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
+    let limits = limits(&serve.limits)?;
     let data = &serve.data;
     fs::create_dir_all(data)
         .map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
+    // Before log and state, which are made with it.
+    let secret = secret(data).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
     let retention = Retention {
         bytes: serve.retention.log_max_mib.map(|mib| mib << 20),
         age: serve.retention.log_max_days.map(|days| Duration::from_secs(days * 86_400)),
@@ -63,8 +69,6 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         FjallOptions { cache_bytes: 16 << 20, memtable_bytes: 4 << 20, journal_bytes: 64 << 20, workers: 1 };
     let journal = FjallStore::open(&data.join("delivery"), &small)
         .map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
-    let secret =
-        secret(&data.join("secret")).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
     let worker = Worker::open(
         log.clone(),
         store.clone(),
@@ -95,8 +99,8 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let (fold, failed_fold) = run_fold(worker, &handle, &delivery, &catalogue, &live);
 
     let taken_over = catalogue.clone();
-    let options =
-        IngestOptions { limits: limits(&serve.limits)?, client: client(), trust_proxy: serve.trust_proxy };
+    let body_timeout = limits.body_timeout;
+    let options = IngestOptions { limits, client: client(), trust_proxy: serve.trust_proxy };
     let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
     let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
     let (metrics, again) = (ingest.metrics(), ingest.clone());
@@ -105,7 +109,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         log: log.clone(),
         store,
         delivery: delivery.clone(),
-        live,
+        live: live.clone(),
         access,
         send_again: Box::new(move |source, item, message_id| {
             let ingest = again.clone();
@@ -128,9 +132,9 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let router = onefold_ingest::router(ingest).merge(onefold_admin::router(admin.clone()));
     let (stop, mut stopped) = watch::channel(false);
     let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
-    let http = tokio::spawn(onefold_ingest::serve(listener, router, serve_options(), shutdown));
+    let http = tokio::spawn(onefold_ingest::serve(listener, router, serve_options(body_timeout), shutdown));
     keep_trimming(log, handle.clone(), stop.subscribe());
-    Ok(Running { address, admin, new_token, handle, fold, delivery, stop, http, failed: failed_fold })
+    Ok(Running { address, admin, new_token, handle, fold, delivery, live, stop, http, failed: failed_fold })
 }
 
 /// Left free when the log takes a further segment: a state that finds no room cannot go on without a restart, while
@@ -150,39 +154,49 @@ fn room_on_the_disk_of(folder: PathBuf) -> Arc<dyn Fn(u64) -> bool + Send + Sync
 /// Files that log, state and outgoing connections may have open at once.
 const FILES_KEPT: u64 = 512;
 
+/// What a body that the tracking API does not read has longer: it can be a workspace.
+const BODY_LONGER: Duration = Duration::from_secs(30);
+
 /// As many connections as there are file descriptors for: one that took the last would make the log's next segment fail.
-fn serve_options() -> ServeOptions {
+fn serve_options(body_timeout: Duration) -> ServeOptions {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let soft = std::mem::replace(&mut limit.current, limit.maximum);
     let files = if setrlimit(Resource::Nofile, limit).is_ok() { limit.current } else { soft };
-    let options = ServeOptions::default();
+    let options = ServeOptions { body_timeout: body_timeout + BODY_LONGER, ..ServeOptions::default() };
     let Some(files) = files else { return options };
     let connections = usize::try_from(files.saturating_sub(FILES_KEPT).max(files / 2)).unwrap_or(usize::MAX);
     ServeOptions { connections: connections.clamp(1, options.connections), ..options }
 }
 
+/// The least bytes that a body is allowed: less takes no message that says anything.
+const BODY_BYTES_MIN: usize = 1 << 10;
+
 /// The limits as the tracking API has them. A batch is one record of the log, which bounds it.
 fn limits(given: &crate::args::Limits) -> Result<Limits, Failed> {
-    let at_most = |name: &str, value: usize, most: usize| {
-        if value <= most {
-            Ok(value)
-        } else {
-            Err(Failed::new(format!("--{name} is {value}; expected at most {most}")))
-        }
+    let within = |name: &str, value: usize, least: usize, most: usize| match value {
+        _ if value < least => Err(Failed::new(format!("--{name} is {value}; expected at least {least}"))),
+        _ if value > most => Err(Failed::new(format!("--{name} is {value}; expected at most {most}"))),
+        _ => Ok(value),
     };
-    Ok(Limits {
-        single_bytes: at_most("limit-single-bytes", given.limit_single_bytes, 8 << 20)?,
-        batch_bytes: at_most("limit-batch-bytes", given.limit_batch_bytes, 8 << 20)?,
-        item_bytes: given.limit_item_bytes,
-        batch_items: at_most("limit-batch-items", given.limit_batch_items, 50_000)?,
-        depth: at_most("limit-depth", given.limit_depth, 120)?,
+    let seconds = usize::try_from(given.limit_body_seconds).unwrap_or(usize::MAX);
+    let limits = Limits {
+        single_bytes: within("limit-single-bytes", given.limit_single_bytes, BODY_BYTES_MIN, 8 << 20)?,
+        batch_bytes: within("limit-batch-bytes", given.limit_batch_bytes, BODY_BYTES_MIN, 8 << 20)?,
+        item_bytes: within("limit-item-bytes", given.limit_item_bytes, 1, usize::MAX)?,
+        batch_items: within("limit-batch-items", given.limit_batch_items, 1, 50_000)?,
+        depth: within("limit-depth", given.limit_depth, 1, 120)?,
         properties: given.limit_properties,
-        rejected_bytes: given.limit_rejected_bytes,
+        name_bytes: within("limit-name-bytes", given.limit_name_bytes, 1, TEXT_BYTES_MAX)?,
+        rejected_bytes: within("limit-rejected-bytes", given.limit_rejected_bytes, 0, 8 << 20)?,
         rejected_per_minute: given.limit_rejected_per_minute,
+        record_bytes: FileLogOptions::new("").record_bytes_max,
         in_flight_bytes: given.limit_in_flight_bytes,
-        body_timeout: Duration::from_secs(given.limit_body_seconds),
-    })
+        body_timeout: Duration::from_secs(within("limit-body-seconds", seconds, 1, 3_600)? as u64),
+    };
+    // Less would refuse the largest request for ever, and its sender would come back for ever.
+    within("limit-in-flight-bytes", limits.in_flight_bytes, limits.request_bytes_max(), usize::MAX)?;
+    Ok(limits)
 }
 
 /// Starts the fold's thread; what it commits reaches delivery, ingest and the live stream.
@@ -221,22 +235,6 @@ fn run_fold(
     (thread, failed)
 }
 
-/// Trims the log once a minute, up to what a synced state covers, as far as retention gives it up.
-fn keep_trimming(log: SharedLog, handle: Handle, mut stop: watch::Receiver<bool>) {
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(Duration::from_secs(60)) => {}
-            }
-            let (log, before) = (log.clone(), handle.status().synced);
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.trim(before)).await {
-                tracing::error!(%error, "the log could not be trimmed");
-            }
-        }
-    });
-}
-
 impl Running {
     /// Waits until the fold stops by itself.
     pub(crate) async fn fold_failed(&self) {
@@ -248,6 +246,7 @@ impl Running {
     /// Drains and stops: no new connection, requests under way end, the state is synced.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
+        self.live.close();
         drop(self.http.await);
         self.delivery.stop().await;
         self.handle.stop();
@@ -257,9 +256,18 @@ impl Running {
 }
 
 /// The 32 bytes that key profile ids: made once, kept beside the log for ever.
-fn secret(path: &Path) -> std::io::Result<[u8; 32]> {
+fn secret(data: &Path) -> std::io::Result<[u8; 32]> {
+    let path = &data.join("secret");
     if path.exists() {
         return read_secret(path);
+    }
+    // With another secret everyone would get another id, and every message id would be new.
+    if data.join("log").exists() || data.join("state").exists() {
+        return Err(std::io::Error::other(format!(
+            "{} is gone, and what is in {} was made with it; put it back from a backup",
+            path.display(),
+            data.display()
+        )));
     }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
@@ -273,12 +281,15 @@ pub(crate) fn read_secret(path: &Path) -> std::io::Result<[u8; 32]> {
     fs::read(path)?.try_into().map_err(wrong)
 }
 
-/// Writes a file that only its owner reads, durably, before anything relies on it.
+/// Writes a file that only its owner reads, whole and durably, before anything relies on it.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let unfinished = path.with_extension("tmp");
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    fs::rename(&unfinished, path)?;
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
@@ -291,8 +302,13 @@ fn access(serve: &Serve) -> std::io::Result<(Access, Option<String>)> {
         return Ok((Access::Loopback, None));
     }
     let path = serve.data.join("admin-token");
-    if let Ok(token) = fs::read_to_string(&path) {
-        return Ok((Access::Token(token.trim().to_owned()), None));
+    if path.exists() {
+        let token = fs::read_to_string(&path)?.trim().to_owned();
+        if token.is_empty() {
+            let text = format!("{} is empty; remove it, and a new token is made and shown", path.display());
+            return Err(std::io::Error::other(text));
+        }
+        return Ok((Access::Token(token), None));
     }
     let mut bytes = [0u8; 24];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;

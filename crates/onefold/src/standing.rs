@@ -23,8 +23,13 @@ impl Standing for Folded {
 }
 
 fn stands(query: &mut Query<'_, '_>, effect: &Effect) -> Result<Stands, onefold_fold::Error> {
-    if matches!(effect.change, Change::Event { .. }) {
-        return Ok(Stands::AsSaid);
+    if let Change::Event { at } = effect.change {
+        return Ok(match query.is_deleted(effect, at)? {
+            true => Stands::Nowhere(
+                "not sent: the message that it forwards was deleted; discard the letter".to_owned(),
+            ),
+            false => Stands::AsSaid,
+        });
     }
     if let Some(what) = undefined(query, &effect.change) {
         let text = format!(
@@ -33,21 +38,67 @@ fn stands(query: &mut Query<'_, '_>, effect: &Effect) -> Result<Stands, onefold_
         );
         return Ok(Stands::Nowhere(text));
     }
-    let person = person(query, effect)?;
-    let change = now(&effect.change, person.as_ref().map(|person| &person.profile));
-    let is_who_it_was = person.as_ref().is_none_or(|person| {
-        person.profile_id == effect.profile_id && effect.ids.iter().all(|id| person.ids.contains(id))
-    });
-    if change == effect.change && is_who_it_was {
+    let lane = query.person(effect.profile)?.filter(|person| person.profile.is_person());
+    let current = match lane {
+        Some(person) => of_someone(effect, person),
+        None => match query.heir(effect)? {
+            Some(survivor) => of_the_absorbed(effect, survivor),
+            None => of_nobody(query, effect)?,
+        },
+    };
+    if is_said(effect, &current) {
         return Ok(Stands::AsSaid);
     }
-    let mut current = Effect { change, ..effect.clone() };
-    if let Some(person) = person {
-        current.ids = person.ids;
-        current.profile_id = person.profile_id;
-        current.customer_key = person.customer_key;
+    // Not the clock's time: with a backlog, effects that are found later would be older than this.
+    Ok(Stands::Changed(Box::new(Effect { effective: query.engine_time()?, ..current })))
+}
+
+/// Whether `effect` says what `current` would: of a profile that has got further identifiers since, too.
+fn is_said(effect: &Effect, current: &Effect) -> bool {
+    effect.change == current.change
+        && effect.profile_id == current.profile_id
+        && effect.customer_key == current.customer_key
+        && effect.ids.iter().all(|id| current.ids.contains(id))
+}
+
+/// What is true of someone, under the names of now.
+fn of_someone(effect: &Effect, person: Person) -> Effect {
+    Effect {
+        change: now(&effect.change, Some(&person.profile)),
+        ids: person.ids,
+        profile_id: person.profile_id,
+        customer_key: person.customer_key,
+        ..effect.clone()
     }
-    Ok(Stands::Changed(Box::new(current)))
+}
+
+/// What is true of one who was merged away: what is of the survivor. But an exit while the survivor is in the audience ends
+/// what was said under the absorbed one's own names, and under those alone.
+fn of_the_absorbed(effect: &Effect, survivor: Person) -> Effect {
+    let is_exit = matches!(effect.change, Change::Exited { .. });
+    let is_in = matches!(now(&effect.change, Some(&survivor.profile)), Change::Entered { .. });
+    // Without a name of its own nothing is left of it to take away.
+    if !is_exit || !is_in || effect.profile_id == survivor.profile_id {
+        return of_someone(effect, survivor);
+    }
+    let ids = effect.ids.iter().filter(|id| !survivor.ids.contains(id)).cloned().collect();
+    let customer_key = effect.customer_key.clone().filter(|key| Some(key) != survivor.customer_key.as_ref());
+    Effect { ids, customer_key, ..effect.clone() }
+}
+
+/// What takes away from nobody but the one who was meant: the names of then, without identifiers that are another's now.
+fn of_nobody(query: &mut Query<'_, '_>, effect: &Effect) -> Result<Effect, onefold_fold::Error> {
+    let mut ids = Vec::with_capacity(effect.ids.len());
+    for id in &effect.ids {
+        let holder = match query.find(&id.id_type, &id.value)? {
+            Some(handle) => query.person(handle)?,
+            None => None,
+        };
+        if !holder.is_some_and(|holder| holder.profile.is_person()) {
+            ids.push(id.clone());
+        }
+    }
+    Ok(Effect { change: now(&effect.change, None), ids, ..effect.clone() })
 }
 
 /// What a change is about, if the catalogue does not define that any more.
@@ -63,20 +114,6 @@ fn undefined(query: &Query<'_, '_>, change: &Change) -> Option<&'static str> {
         Change::TraitChanged { .. } | Change::Event { .. } => return None,
     };
     (!is_defined).then_some(what)
-}
-
-/// The profile of the effect's lane; if that is no more, whoever has the strongest of its identifiers now.
-fn person(query: &mut Query<'_, '_>, effect: &Effect) -> Result<Option<Person>, onefold_fold::Error> {
-    let is_person = |person: &Person| person.profile.is_person();
-    if let Some(person) = query.person(effect.profile)?.filter(is_person) {
-        return Ok(Some(person));
-    }
-    for id in &effect.ids {
-        if let Some(handle) = query.find(&id.id_type, &id.value)? {
-            return Ok(query.person(handle)?.filter(is_person));
-        }
-    }
-    Ok(None)
 }
 
 /// What was told last of that which `said` says, `person` being nobody if there is none.

@@ -6,9 +6,11 @@ use onefold_log::record::Record;
 use onefold_log::{Log, ManualClock, MemoryLog, MemoryLogOptions};
 use onefold_store::{Direction, KeyRange, MemoryStore, Store, Table};
 use onefold_types::decision::{Decision, DecisionRecord};
+use onefold_types::effect::Cause;
 use onefold_types::event::extract;
 use onefold_types::{Catalogue, EventRef, Identifier, Message, Position, Timestamp, outbox};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -125,6 +127,17 @@ impl World {
         Folded(reader).of(effect).unwrap()
     }
 
+    /// Where a message stands in the log.
+    fn place(&self, message_id: &str) -> EventRef {
+        for entry in self.log.read(Position(0), usize::MAX).unwrap() {
+            let Ok(Record::Messages(messages)) = Record::decode(&entry.payload) else { continue };
+            if messages.iter().any(|message| message.message_id == message_id) {
+                return EventRef { position: entry.position, index: 0 };
+            }
+        }
+        panic!("no message {message_id}")
+    }
+
     /// What is said in a letter's place.
     fn changed(&self, effect: &Effect) -> Effect {
         match self.of(effect) {
@@ -194,7 +207,7 @@ fn a_membership_is_as_it_is_now_and_an_event_as_it_was() {
     assert!(exited(&world.changed(&entry)));
     let exit = world.letter(exited);
     assert_eq!(world.of(&exit), Stands::AsSaid);
-    let event = Change::Event { at: EventRef { position: Position(99), index: 0 } };
+    let event = Change::Event { at: world.place("m1") };
     assert_eq!(world.of(&Effect { change: event, ..exit }), Stands::AsSaid);
 }
 
@@ -234,10 +247,76 @@ fn a_profile_that_was_merged_away_is_its_survivor() {
         assert_ne!(current.profile_id, letter.profile_id);
     }
     // A receiver that knows q would take an exit for the survivor's, who is in it.
-    for letter in [&entry, &exit] {
-        let current = world.changed(letter);
-        assert!(entered(&current) && current.ids == both, "{current:?}");
+    let current = world.changed(&entry);
+    assert!(entered(&current) && current.ids == both, "{current:?}");
+}
+
+/// What a receiver has that knows people by one kind of name: the names that are in the audience.
+fn kept<T: Ord + Clone>(said: &[Effect], names: impl Fn(&Effect) -> Vec<T>) -> BTreeSet<T> {
+    let mut kept = BTreeSet::new();
+    for effect in said {
+        match effect.change {
+            Change::Entered { .. } => kept.extend(names(effect)),
+            Change::Exited { .. } => {
+                let gone = names(effect);
+                kept.retain(|name| !gone.contains(name));
+            }
+            _ => {}
+        }
     }
+    kept
+}
+
+fn by_profile_id(effect: &Effect) -> Vec<String> {
+    vec![effect.profile_id.clone()]
+}
+
+fn by_customer_key(effect: &Effect) -> Vec<String> {
+    effect.customer_key.clone().into_iter().collect()
+}
+
+fn by_identifier(effect: &Effect) -> Vec<Identifier> {
+    effect.ids.clone()
+}
+
+/// The merge's own exit was refused, and is sent again after everything else: whichever name a receiver joins on, it keeps
+/// the survivor and loses whoever was absorbed.
+#[test]
+fn the_exit_of_one_who_was_merged_away_takes_nothing_from_the_survivor() {
+    let mut world = World::new();
+    world.order("q");
+    world.receive(
+        &json!({ "type": "track", "event": "Order", "context": { "traits": { "email": "e@x.com" } } }),
+    );
+    world.receive(&json!({ "type": "identify", "userId": "q", "traits": { "email": "e@x.com" } }));
+    let exit = world.letter(exited);
+    assert!(matches!(exit.cause, Cause::Merge { .. }));
+    let survivor = world.letter(|effect| entered(effect) && effect.profile != exit.profile);
+    let absorbed = world.letter(|effect| entered(effect) && effect.profile == exit.profile);
+    let again = world.changed(&exit);
+    assert!(exited(&again) && again.ids.is_empty(), "{again:?}");
+    let said = [survivor.clone(), absorbed, again];
+    assert_eq!(kept(&said, by_profile_id), BTreeSet::from([survivor.profile_id.clone()]));
+    assert_eq!(kept(&said, by_customer_key), by_customer_key(&survivor).into_iter().collect());
+    assert_eq!(kept(&said, by_identifier), BTreeSet::from([user("q"), Identifier::new("email", "e@x.com")]));
+}
+
+/// The survivor took over the absorbed one's key, for that is the older: under it nobody leaves.
+#[test]
+fn an_exit_of_one_who_was_merged_away_leaves_out_the_key_that_the_survivor_took_over() {
+    let mut world = World::new();
+    world.receive(&json!({ "type": "track", "event": "Other", "userId": "q" }));
+    world.receive(
+        &json!({ "type": "track", "event": "Order", "context": { "traits": { "email": "e@x.com" } } }),
+    );
+    world.order("q");
+    world.receive(&json!({ "type": "identify", "userId": "q", "traits": { "email": "e@x.com" } }));
+    let exit = world.letter(exited);
+    let again = world.changed(&exit);
+    assert!(exit.customer_key.is_some(), "in its turn it was told under its key");
+    assert_eq!((again.customer_key, again.ids.len()), (None, 0));
+    assert_eq!(again.profile_id, exit.profile_id);
+    assert!(exited(&Effect { change: again.change, ..exit }));
 }
 
 #[test]
@@ -269,11 +348,77 @@ fn of_somebody_who_was_deleted_only_what_takes_away_is_said() {
     assert!(exited(&current));
     assert_eq!((&current.ids, &current.profile_id), (&entry.ids, &entry.profile_id), "the names of then");
     assert_eq!(world.of(&world.letter(exited)), Stands::AsSaid);
-    // Who comes again under the id is somebody else, who has no plan.
+    // Who comes again under the id is somebody else, of whom nothing is said.
+    let exit = world.letter(exited);
     world.order("u");
-    let again = world.changed(&plan);
-    assert_eq!(value(&again), "null");
-    assert_ne!(again.profile_id, plan.profile_id);
+    let again = world.letter(|effect| entered(effect) && effect.profile != entry.profile);
+    assert_ne!(again.customer_key, entry.customer_key);
+    for letter in [&exit, &entry, &plan, &count] {
+        let current = world.changed(letter);
+        assert_eq!((&current.profile_id, &current.customer_key), (&letter.profile_id, &entry.customer_key));
+        assert!(current.ids.is_empty(), "the identifier is the new one's: {current:?}");
+    }
+    assert_eq!((value(&world.changed(&count)), value(&world.changed(&plan))), ("null", "null"));
+    for letter in [&exit, &entry] {
+        let said = [entry.clone(), again.clone(), world.changed(letter)];
+        assert!(exited(&said[2]));
+        assert_eq!(kept(&said, by_profile_id), BTreeSet::from([again.profile_id.clone()]));
+        assert_eq!(kept(&said, by_customer_key), by_customer_key(&again).into_iter().collect());
+        assert_eq!(kept(&said, by_identifier), BTreeSet::from([user("u")]));
+    }
+}
+
+/// A merge, and then a deletion: who comes back under the absorbed one's identifier is somebody else all the same.
+#[test]
+fn of_somebody_who_was_merged_away_and_deleted_nothing_is_said_of_whoever_comes_back() {
+    let mut world = World::new();
+    world.receive(&json!({ "type": "track", "event": "Other", "anonymousId": "p" }));
+    world.order("q");
+    let entry = world.letter(entered);
+    world.receive(&json!({ "type": "identify", "userId": "q", "anonymousId": "p" }));
+    world.decide(Decision::DeleteProfile { id: Identifier::new("anonymous_id", "p") });
+    world.order("q");
+    let current = world.changed(&entry);
+    assert!(exited(&current));
+    assert_eq!((&current.profile_id, &current.customer_key), (&entry.profile_id, &entry.customer_key));
+}
+
+/// Without a deletion in between, one whose only message went and who comes back is the same: same id, same key.
+#[test]
+fn of_somebody_whose_message_was_deleted_is_said_what_is_true_when_they_come_back() {
+    let mut world = World::new();
+    world.order("u");
+    let entry = world.letter(entered);
+    world.decide(Decision::DeleteMessage { message_id: "m1".to_owned() });
+    let exit = world.letter(exited);
+    assert_eq!(world.of(&exit), Stands::AsSaid);
+    world.order("u");
+    let current = world.changed(&exit);
+    assert!(entered(&current));
+    assert_eq!((&current.profile_id, &current.customer_key), (&entry.profile_id, &entry.customer_key));
+}
+
+#[test]
+fn an_event_stands_until_its_message_is_deleted() {
+    let mut world = World::new();
+    for user in ["u", "v", "w"] {
+        world.order(user);
+    }
+    let event = |world: &World, of: &str| {
+        let entry = world.letter(|effect| entered(effect) && effect.ids == [user(of)]);
+        let Cause::Event { message_id, .. } = &entry.cause else { panic!("{entry:?}") };
+        Effect { change: Change::Event { at: world.place(message_id) }, ..entry }
+    };
+    let events = ["u", "v", "w"].map(|user| event(&world, user));
+    assert!(events.iter().all(|event| world.of(event) == Stands::AsSaid));
+    world.decide(Decision::DeleteMessage { message_id: "m1".to_owned() });
+    world.decide(Decision::DeleteProfile { id: user("v") });
+    let [u, v, w] = events.map(|event| world.of(&event));
+    for deleted in [u, v] {
+        let Stands::Nowhere(text) = deleted else { panic!("{deleted:?}") };
+        assert_eq!(text, "not sent: the message that it forwards was deleted; discard the letter");
+    }
+    assert_eq!(w, Stands::AsSaid);
 }
 
 #[test]
@@ -290,4 +435,16 @@ fn of_a_definition_that_is_gone_nothing_is_said() {
         let Stands::Nowhere(text) = world.of(letter) else { panic!("{what}") };
         assert!(text.contains(&format!("the {what} that it tells of is not in the catalogue")), "{text}");
     }
+}
+
+/// With a backlog the clock is ahead of the fold: effects that it finds later would be older than the letter.
+#[test]
+fn what_is_said_now_is_as_of_the_commit_and_not_of_the_clock() {
+    let mut world = World::new();
+    world.order("u");
+    world.order("u");
+    let first = world.letter(computed);
+    world.clock.set(Timestamp(999 * 60_000));
+    let current = world.changed(&first);
+    assert_eq!((value(&current), current.effective), ("2", Timestamp(2 * 60_000)));
 }

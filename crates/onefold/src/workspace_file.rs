@@ -1,11 +1,15 @@
-//! Reading workspace files: YAML, `${NAME}` from the environment, unknown keys with the nearest known one.
+//! Reading workspace files: YAML with the line of each value, and `${NAME}` from the environment. What the keys are is the
+//! document's to say.
 //!
-//! Several files make one workspace: lists are joined, single values must agree.
+//! Several files make one workspace: lists are joined, what is one for all (`timezone`, `identity`) is in one file, and the
+//! rest must agree.
 
-use onefold_types::suggest;
-use onefold_types::workspace::Workspace;
+mod yaml;
+
+use onefold_types::document::{self, Document, Wrong};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use yaml::Lines;
 
 /// A workspace file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,60 +31,19 @@ pub enum Error {
         /// Where and why.
         detail: String,
     },
-    /// Something in it is wrong.
-    #[error("{path}: {place}: {detail}")]
-    Content {
-        /// Which.
-        path: PathBuf,
-        /// The key's path: `audiences[2].where`.
-        place: String,
-        /// What is wrong and what was expected.
-        detail: String,
-    },
+    /// Something in it is wrong: a line each, with file, line, the key's path and what was expected.
+    #[error("{}", .0.join("\n"))]
+    Content(Vec<String>),
     /// No file was named.
     #[error("no workspace file was named; expected at least one")]
     None,
 }
 
-const LABELS: &[&str] = &["name", "description", "owner", "tags", "enabled"];
-
-/// The known keys at each place; `[]` stands for any element of a list.
-const KNOWN: &[(&str, &[&str], bool)] = &[
-    (
-        "",
-        &[
-            "version",
-            "workspace",
-            "timezone",
-            "sources",
-            "identity",
-            "computed_traits",
-            "audiences",
-            "destinations",
-        ],
-        false,
-    ),
-    ("sources[]", &["key", "kind", "write_key", "personalize", "origins", "rate_limit"], true),
-    (
-        "identity",
-        &["preset", "identifiers", "blocked", "hub_threshold", "size_cap", "retro_window", "phone_region"],
-        false,
-    ),
-    (
-        "identity.identifiers[]",
-        &["type", "rank", "scope", "limit", "within", "person_key", "last_wins", "length", "normalise"],
-        false,
-    ),
-    ("computed_traits[]", &["key", "value", "renamed_from"], true),
-    ("audiences[]", &["key", "where", "renamed_from"], true),
-    ("destinations[]", &["key", "kind", "config", "audiences", "traits", "events"], true),
-];
-
 /// Reads `paths` as one workspace.
 ///
 /// # Errors
-/// The first thing that is wrong, with its file and place.
-pub fn read(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> Result<Workspace, Error> {
+/// Everything that is wrong with the first file that is, with its place.
+pub fn read(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> Result<Document, Error> {
     let mut merged: Option<(PathBuf, Map<String, Value>)> = None;
     for path in paths {
         let text =
@@ -92,11 +55,16 @@ pub fn read(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> 
         });
     }
     let (path, whole) = merged.ok_or(Error::None)?;
-    serde_json::from_value(Value::Object(whole)).map_err(|error| Error::Content {
-        path,
-        place: "workspace".to_owned(),
-        detail: error.to_string(),
-    })
+    Document::read(Value::Object(whole)).map_err(|wrong| content(&path, wrong, &Lines::default()))
+}
+
+fn content(path: &Path, wrong: Vec<Wrong>, lines: &Lines) -> Error {
+    let told = |Wrong { place, detail }: Wrong| {
+        let line = lines.of(&place).map(|line| format!(":{line}")).unwrap_or_default();
+        let place = if place.is_empty() { String::new() } else { format!(" {place}:") };
+        format!("{}{line}:{place} {detail}", path.display())
+    };
+    Error::Content(wrong.into_iter().map(told).collect())
 }
 
 /// Reads one file's text into a checked tree.
@@ -105,36 +73,30 @@ fn parse(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Map<String, Value>, Error> {
-    let mut value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| Error::Syntax { path: path.to_owned(), detail: error.to_string() })?;
-    let wrong = |(place, detail): (String, String)| Error::Content { path: path.to_owned(), place, detail };
-    expand(&mut value, "", environment).map_err(wrong)?;
-    check_keys(&value, "", "").map_err(wrong)?;
+    let (mut value, lines) =
+        yaml::read(text).map_err(|detail| Error::Syntax { path: path.to_owned(), detail })?;
+    expand(&mut value, "", environment).map_err(|wrong| content(path, vec![wrong], &lines))?;
+    let wrong = document::check(&value);
     match value {
-        Value::Object(object) => Ok(object),
-        _ => Err(wrong((
-            "file".to_owned(),
-            "expected keys such as `version: 1` and `workspace: …`".to_owned(),
-        ))),
+        Value::Object(object) if wrong.is_empty() => Ok(object),
+        _ => Err(content(path, wrong, &lines)),
     }
 }
-
-type Wrong = (String, String);
 
 fn expand(value: &mut Value, place: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Wrong> {
     match value {
         Value::String(text) if text.contains("${") => {
-            *text = expand_text(text, environment).map_err(|detail| (place.to_owned(), detail))?;
+            let expanded = expand_text(text, environment);
+            *text = expanded.map_err(|detail| Wrong { place: place.to_owned(), detail })?;
             Ok(())
         }
         Value::Array(items) => items
             .iter_mut()
             .enumerate()
             .try_for_each(|(index, item)| expand(item, &format!("{place}[{index}]"), environment)),
-        Value::Object(object) => object.iter_mut().try_for_each(|(key, item)| {
-            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            expand(item, &place, environment)
-        }),
+        Value::Object(object) => {
+            object.iter_mut().try_for_each(|(key, item)| expand(item, &child(place, key), environment))
+        }
         _ => Ok(()),
     }
 }
@@ -155,39 +117,12 @@ fn expand_text(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resu
     Ok(out)
 }
 
-fn check_keys(value: &Value, pattern: &str, place: &str) -> Result<(), Wrong> {
-    match value {
-        Value::Object(object) => {
-            let known = KNOWN.iter().find(|(known, ..)| *known == pattern);
-            for (key, item) in object {
-                if let Some((_, names, labelled)) = known {
-                    let labels = if *labelled { LABELS } else { &[] };
-                    if !names.contains(&key.as_str()) && !labels.contains(&key.as_str()) {
-                        let near = suggest::nearest(key, names.iter().chain(labels).copied());
-                        let hint = near.map_or_else(
-                            || format!("expected one of {}", names.join(", ")),
-                            |near| format!("did you mean `{near}`?"),
-                        );
-                        return Err((child(place, key), format!("unknown key; {hint}")));
-                    }
-                }
-                // A destination's config has its own shape, which its kind checks.
-                if !(pattern == "destinations[]" && key == "config") {
-                    check_keys(item, &child(pattern, key), &child(place, key))?;
-                }
-            }
-            Ok(())
-        }
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-            check_keys(item, &format!("{pattern}[]"), &format!("{place}[{index}]"))
-        }),
-        _ => Ok(()),
-    }
-}
-
 fn child(place: &str, key: &str) -> String {
     if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }
+
+/// What is one for the whole workspace, and so is in one file.
+const ONCE: &[&str] = &["timezone", "identity"];
 
 fn join(
     path: &Path,
@@ -195,11 +130,17 @@ fn join(
     more: Map<String, Value>,
 ) -> Result<Map<String, Value>, Error> {
     for (key, value) in more {
+        let once = ONCE.contains(&key.as_str());
         match (whole.get_mut(&key), value) {
             (Some(Value::Array(known)), Value::Array(items)) => known.extend(items),
-            (Some(known), value) if *known != value => {
-                let detail = "an earlier file says otherwise; a single value may be given once".to_owned();
-                return Err(Error::Content { path: path.to_owned(), place: key, detail });
+            (Some(known), value) if once || *known != value => {
+                let detail = if once {
+                    "an earlier file has it too; of several files at most one can"
+                } else {
+                    "an earlier file says otherwise; files of one workspace agree on it"
+                };
+                let wrong = Wrong { place: key, detail: detail.to_owned() };
+                return Err(content(path, vec![wrong], &Lines::default()));
             }
             (Some(_), _) => {}
             (None, value) => {
@@ -224,7 +165,11 @@ mod tests {
         let error =
             read_text("version: 1\nworkspace: acme\naudiences:\n  - { key: a, wher: 'did(\"X\")' }\n")
                 .unwrap_err();
-        assert_eq!(error, "w.yaml: audiences[0].wher: unknown key; did you mean `where`?");
+        assert_eq!(
+            error,
+            "w.yaml:4: audiences[0].wher: unknown key; did you mean `where`?\n\
+             w.yaml:4: audiences[0].where: missing; expected text"
+        );
     }
 
     #[test]
@@ -232,7 +177,7 @@ mod tests {
         let text = "version: 1\nworkspace: acme\ndestinations:\n  - { key: h, kind: webhook, config: { secret: '${HOOK_SECRET}' } }\n";
         assert_eq!(read_text(text).unwrap()["destinations"][0]["config"]["secret"], "s3cret");
         let error = read_text("workspace: '${NOPE}'").unwrap_err();
-        assert_eq!(error, "w.yaml: workspace: the environment variable NOPE is not set");
+        assert_eq!(error, "w.yaml:1: workspace: the environment variable NOPE is not set");
     }
 
     #[test]
@@ -265,9 +210,78 @@ destinations:
     traits: [revenue_90d, plan]
     events: ['"Order Completed" where revenue > 100']
 "#;
-        let workspace: Workspace = serde_json::from_value(Value::Object(read_text(text).unwrap())).unwrap();
+        let workspace = Document::read(Value::Object(read_text(text).unwrap())).unwrap();
         assert_eq!(workspace.sources[1].write_key, ["wk_server", "wk_server_next"]);
         assert_eq!(workspace.computed_traits[0].labels.name, "Revenue in 90 days");
         assert!(workspace.destinations[0].audiences.contains("high_intent"));
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_told_with_its_file_line_and_place() {
+        let head = "version: 1\nworkspace: acme\n";
+        for (text, expected) in [
+            (
+                "sources:\n  - key: web\n    kind: brower\n    write_key: 12345\n",
+                "w.yaml:5: sources[0].kind: expected one of browser, mobile, server, import, crm, webhook, found \"brower\"; \
+                 did you mean `browser`?\n\
+                 w.yaml:6: sources[0].write_key: expected text or a list of text, found the number 12345; in quotes it is \
+                 text",
+            ),
+            (
+                "destinations:\n  - key: hook\n    kind: webhook\n    audiences: all\n",
+                "w.yaml:6: destinations[0].audiences: expected \"*\" for all, or a list of keys, found \"all\"; one alone is a \
+                 list too: [\"all\"]",
+            ),
+            (
+                "identity:\n  identifiers:\n\n    - { type: crm_id, rank: high }\n",
+                "w.yaml:6: identity.identifiers[0].rank: expected a whole number from 0 to 255, found \"high\"",
+            ),
+            (
+                "audiences:\n  - key: off\n    where: true\n",
+                "w.yaml:4: audiences[0].key: expected text, found false; YAML takes words such as off, no and true for true or \
+                 false: put it in quotes\n\
+                 w.yaml:5: audiences[0].where: expected text, found true; YAML takes words such as off, no and true for true or \
+                 false: put it in quotes",
+            ),
+        ] {
+            assert_eq!(read_text(&format!("{head}{text}")).unwrap_err(), expected);
+        }
+        assert_eq!(
+            read_text("- version: 1\n").unwrap_err(),
+            "w.yaml:1: expected keys such as `version: 1` and `workspace: …`"
+        );
+    }
+
+    fn read_files(texts: &[&str]) -> Result<Document, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |index| folder.path().join(format!("{index}.yaml"));
+        let paths: Vec<PathBuf> = (0..texts.len()).map(name).collect();
+        paths.iter().zip(texts).for_each(|(path, text)| std::fs::write(path, text).unwrap());
+        let before = format!("{}/", folder.path().display());
+        read(&paths, &|_| None).map_err(|error| error.to_string().replace(&before, ""))
+    }
+
+    #[test]
+    fn of_several_files_one_has_the_identity_rules_and_one_the_time_zone() {
+        let first = "version: 1\nworkspace: acme\ntimezone: UTC\naudiences: [{ key: a, where: 'true' }]\n";
+        let second = "workspace: acme\nidentity: { preset: b2b }\naudiences: [{ key: b, where: 'true' }]\n";
+        let both = read_files(&[first, second]).unwrap();
+        assert_eq!((both.timezone.as_deref(), both.audiences.len()), (Some("UTC"), 2));
+        assert!(both.identity.is_some());
+        let third = |key: &str| format!("version: 1\nworkspace: acme\n{key}\n");
+        for (key, place) in [("timezone: UTC", "timezone"), ("identity: { preset: b2b }", "identity")] {
+            assert_eq!(
+                read_files(&[first, second, &third(key)]).unwrap_err(),
+                format!("2.yaml: {place}: an earlier file has it too; of several files at most one can")
+            );
+        }
+        assert_eq!(
+            read_files(&[first, "workspace: other"]).unwrap_err(),
+            "1.yaml: workspace: an earlier file says otherwise; files of one workspace agree on it"
+        );
+        assert_eq!(
+            read_files(&[second]).unwrap_err(),
+            "0.yaml: version: missing; expected a whole number from 0 to 4294967295"
+        );
     }
 }

@@ -409,9 +409,10 @@ fn the_config_file_gives_way_to_variables_and_flags() {
     command.env("ONEFOLD_CONFIG", folder.path().join("onefold.yaml")).env("ONEFOLD_LIMIT_ITEM_BYTES", "150");
     let server = Server::ready(&mut command, folder.path());
     let send = |length: usize| {
-        let body = json!({ "writeKey": "wk_server", "event": "X", "userId": "u".repeat(length) });
-        server.request("POST", "/v1/track", &body.to_string()).0
+        let item = json!({ "type": "track", "event": "X", "userId": "u".repeat(length) });
+        let body = json!({ "writeKey": "wk_server", "batch": [item] });
+        server.request("POST", "/v1/batch", &body.to_string()).0
     };
-    assert_eq!((send(50), send(120)), (200, 413));
+    assert_eq!((send(75), send(120)), (200, 400));
     assert!(folder.path().join("data/log").is_dir());
 }

@@ -244,3 +244,19 @@ fn sending_again_takes_no_body_or_a_whole_one() {
     assert_eq!(server.events("user_id:u"), ["track Order Completed"]);
     assert_eq!(server.get("/api/quarantine")["data"], json!([]));
 }
+
+/// A type becomes part of a storage key, and no engine takes keys of any length.
+#[test]
+fn a_decision_about_a_type_that_is_none_is_refused_and_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), WORKSPACE);
+    let id = |id_type: &str, value: &str| json!({ "type": id_type, "id": value });
+    for wrong in ["t".repeat(70_000).as_str(), "User Id", ""] {
+        let link = json!({ "kind": "link", "a": id(wrong, "z"), "b": id(wrong, "y") });
+        let (status, problem) = server.request("POST", "/api/decisions", &link.to_string());
+        assert_eq!(status, 409, "{problem:.300}");
+    }
+    track(&server, &json!({ "userId": "ada" }));
+    server.drained();
+    assert_eq!(server.events("user_id:ada"), ["track Product Viewed"]);
+}

@@ -7,7 +7,7 @@ mod common;
 use common::{Server, until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -116,7 +116,39 @@ fn dead_letters(server: &Server) {
     let number = list()["dead_letters"][0]["number"].clone();
     let tried = documents(server, &["deliveries", "retry", "hook", &number.to_string()]);
     assert_eq!((&tried[0]["number"], &tried[0]["delivered"]), (&number, &json!(false)));
-    assert!(!documents(server, &["deliveries", "retry", "hook"]).is_empty());
+    let all = documents(server, &["deliveries", "retry", "hook", "--all"]);
+    let failed: u64 = all.iter().map(|page| page["failed"].as_u64().unwrap()).sum();
+    assert!(failed > 0 && all.last().unwrap()["cursor"].is_null(), "{all:?}");
+    assert_eq!(
+        (&all[0]["failures"][0]["number"], &all[0]["failures"][0]["answer"]["status"]),
+        (&number, &json!(400))
+    );
+}
+
+/// What a removed destination had goes with it, and is counted.
+fn removed_destination(server: &Server, folder: &Path, workspace: &str) {
+    let letters = document(server, &["deliveries", "list", "hook"], 0)["data"][0]["dead_letters"].clone();
+    assert!(!letters.as_array().unwrap().is_empty());
+    let (before, rest) = workspace.split_once("destinations:").unwrap();
+    let file = folder.join("without.yaml");
+    std::fs::write(&file, format!("{before}audiences:{}", rest.split_once("audiences:").unwrap().1)).unwrap();
+    document(server, &["apply", "--yes", "--prune", file.to_str().unwrap()], 0);
+    assert_eq!(document(server, &["deliveries", "list"], 0)["data"], json!([]));
+    let count = format!(
+        "onefold_delivery_removed_rows_total{{table=\"dead_letters\"}} {}\n",
+        letters.as_array().unwrap().len()
+    );
+    until("its dead letters are still there", || metrics(server).contains(&count));
+}
+
+fn metrics(server: &Server) -> String {
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 fn refused_items(server: &Server) {
@@ -158,6 +190,7 @@ fn what_every_command_prints_for_programs_is_json() {
     dead_letters(&server);
     refused_items(&server);
     decisions(&server);
+    removed_destination(&server, folder.path(), &workspace);
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     let data = folder.path().join("data");

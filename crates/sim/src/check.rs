@@ -1,10 +1,11 @@
 //! The comparison: the calm fold against the model after each record, the killed fold's end against the calm one's.
 //!
-//! [`identity`] compares who is who, [`people`] what is known of them, [`lanes`] what was sent, [`replays`] what was killed
-//! with what never was.
+//! [`identity`] compares who is who, [`people`] what is known of them, [`lanes`] what was sent, [`names`] of whom,
+//! [`replays`] what was killed with what never was.
 
 mod identity;
 mod lanes;
+mod names;
 mod people;
 mod replays;
 
@@ -14,6 +15,7 @@ use crate::model::{Model, Told};
 use crate::reveal::Reveal;
 use crate::workspace::FARTHEST;
 use crate::world::{World, entries};
+use names::Everybody;
 use onefold_fold::query::{Query, Reader};
 use onefold_fold::verify::verify;
 use onefold_fold::{Options, Step, Worker};
@@ -85,11 +87,16 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     let mut calm = Calm::new(log.clone(), &world.options);
     let mut model = Model::default();
     let records = entries(&log);
+    let mut everybody = Everybody::new();
     for (number, entry) in records.iter().enumerate() {
         let place = |mismatch: Mismatch| format!("after record {number} at {}: {mismatch}", entry.rt.0);
         let foreseen = identity::rules_change(&model, &calm, entry).map_err(place)?;
+        let sent = dump::sent(calm.store.as_ref());
         calm.show(entry.next, entry.rt).map_err(place)?;
-        one_record(&mut model, &calm, entry, number, dice).map_err(place)?;
+        let now = one_record(&mut model, &calm, entry, number, dice).map_err(place)?;
+        let news = dump::outbox_from(calm.store.as_ref(), sent);
+        names::named(&news, &everybody, &now, entry).map_err(place)?;
+        everybody = now;
         if let Some((before, preview)) = foreseen {
             identity::previewed(&before, &model.resolution, &preview).map_err(place)?;
         }
@@ -98,7 +105,12 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     // A log whose clock stands still at the end has still to close its windows.
     let end = end.plus(FARTHEST + FARTHEST);
     model.advance(end);
+    let sent = dump::sent(calm.store.as_ref());
     calm.show(log.tail(), end)?;
+    if let Some(entry) = records.last() {
+        let news = dump::outbox_from(calm.store.as_ref(), sent);
+        names::named(&news, &everybody, &everybody, entry).map_err(|m| format!("at the end: {m}"))?;
+    }
     calm.worker.sync().map_err(|error| format!("{error:?}"))?;
     let place = |mismatch: Mismatch| format!("at the end: {mismatch}");
     let everyone: BTreeSet<u64> = model.people.keys().copied().collect();
@@ -106,7 +118,9 @@ pub fn check(world: &mut World, dice: &mut Dice) -> Result<(), Mismatch> {
     people::sizes(&model, &calm).map_err(place)?;
     people::accounts(&model, &calm).map_err(place)?;
     people::counts(&model, &calm).map_err(place)?;
-    lanes::transitions(&model, &dump::outbox(calm.store.as_ref())).map_err(place)?;
+    let outbox = dump::outbox(calm.store.as_ref());
+    lanes::transitions(&model, &outbox).map_err(place)?;
+    lanes::keys(&outbox).map_err(place)?;
     *world.tally.entry("records").or_default() += records.len() as u64;
     *world.tally.entry("persons").or_default() += model.people.len() as u64;
     *world.tally.entry("transitions").or_default() += model.expected.len() as u64;
@@ -132,7 +146,7 @@ fn one_record(
     entry: &Entry,
     number: usize,
     dice: &mut Dice,
-) -> Result<(), Mismatch> {
+) -> Result<Everybody, Mismatch> {
     model.advance(entry.rt);
     let told = model.apply(entry);
     let touched = read(calm, |query| {
@@ -153,13 +167,13 @@ fn one_record(
         }
     }
     verdict(calm, &told)?;
-    identity::clusters(model, calm)?;
+    let everybody = identity::clusters(model, calm)?;
     let looked = if number.is_multiple_of(16) { model.people.keys().copied().collect() } else { touched };
     people::known(model, calm, &looked)?;
     if number.is_multiple_of(4) {
         identity::reasons(model, calm, dice)?;
     }
-    Ok(())
+    Ok(everybody)
 }
 
 fn read<T>(

@@ -1,5 +1,6 @@
 //! Delivery in a run: the real service against a [`Receiver`], killed in the middle as often as the seed says, its journal
-//! losing what it may lose; and in the end what OUT asks.
+//! losing what it may lose; and in the end what OUT asks. Some destinations take batches. When all is through, exactly the
+//! poison is dead; the receiver is mended, and all letters are sent again.
 //!
 //! Here time is real: the service waits on the machine's clock between attempts, and a kill comes after so many requests,
 //! not after so many steps. What a receiver answers is still the seed's; how far a phase gets is not (SIM-1 holds for
@@ -7,13 +8,13 @@
 
 use crate::dice::Dice;
 use crate::dump;
-use crate::receiver::{Deed, Receiver};
+use crate::receiver::{Deed, Receipt, Receiver};
 use onefold_delivery::{Delivery, Options, Standing, Stands};
 use onefold_log::{ManualClock, SharedLog};
 use onefold_store::{MemoryStore, Store};
-use onefold_types::effect::Effect;
+use onefold_types::effect::{Cause, Effect};
 use onefold_types::{Catalogue, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ const FAILING: u32 = 30;
 /// A phase that takes longer has hung.
 const PHASE_MAX: Duration = Duration::from_secs(40);
 
-/// No run sends a dead letter again.
+/// Letters are sent again as they were said.
 struct AsSaid;
 
 impl Standing for AsSaid {
@@ -41,7 +42,11 @@ pub struct Deliverer {
     receiver: Receiver,
     listener: TcpListener,
     options: Options,
+    /// Messages in one request, of destinations with an even id and with an odd one.
+    batches: [Option<usize>; 2],
     dead: BTreeSet<String>,
+    /// Requests before the receiver was mended.
+    before: usize,
 }
 
 impl Deliverer {
@@ -58,13 +63,27 @@ impl Deliverer {
         };
         let receiver = Receiver::new(dice.next(), FAILING);
         let journal = Arc::new(MemoryStore::crashable());
-        Self { dice, journal, receiver, listener, options, dead: BTreeSet::new() }
+        let batches = [0, 1].map(|_| *dice.pick(&[None, Some(1), Some(2), Some(7), Some(100)]));
+        Self { dice, journal, receiver, listener, options, batches, dead: BTreeSet::new(), before: 0 }
     }
 
     /// Requests so far.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.receiver.count()
+    }
+
+    /// What came to pass so far.
+    #[must_use]
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        let receipts = self.receiver.receipts();
+        let is_refused =
+            |receipt: &&Receipt| receipt.messages.len() > 1 && matches!(receipt.deed, Deed::Refused(_));
+        [
+            ("requests to the receiver", receipts.len()),
+            ("batches refused for one of them", receipts.iter().filter(is_refused).count()),
+            ("dead letters sent again", self.dead.len()),
+        ]
     }
 
     /// Delivers from `store` until so many more requests came, or until nothing is left; then it is killed.
@@ -99,7 +118,9 @@ impl Deliverer {
                         self.dead
                             .extend(letters.iter().map(|l| format!("{destination} {}", l.effect.id_text())));
                     }
-                    return Ok(());
+                    self.before = self.receiver.count();
+                    self.receiver.mend();
+                    return redrive(&delivery, catalogue).await;
                 }
                 if left == 0 || self.receiver.count() >= until {
                     return Ok(());
@@ -128,14 +149,16 @@ impl Deliverer {
         for destination in &mut aimed.workspace.destinations {
             destination.config = json!({
                 "url": format!("http://{address}/{}", destination.key), "allow_private": true, "timeout_ms": 5_000,
+                "batch": self.batches[catalogue.destinations[&destination.key].0 as usize % 2],
                 "secret": "whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk=",
             });
         }
         aimed
     }
 
-    /// OUT: every effect came, under its id, with one body, in the order of its lane and behind those that it absorbed, or
-    /// stands in the dead letters; and nothing else came. `effects` are all there are, in order.
+    /// OUT: every effect was taken, under its id, with one body, in the order of its lane and behind those that it absorbed;
+    /// but poison was not: that, and nothing else, was a dead letter, until all letters were sent again, in that order too.
+    /// Nothing else came. `effects` are all there are, in order.
     ///
     /// # Errors
     /// What does not hold.
@@ -146,49 +169,65 @@ impl Deliverer {
         let name = |effect: &Effect| format!("{} {}", keys[&effect.destination.0], effect.id_text());
         let mut first: BTreeMap<String, usize> = BTreeMap::new();
         let mut last: BTreeMap<String, usize> = BTreeMap::new();
-        let mut through: BTreeMap<String, usize> = BTreeMap::new();
+        let mut taken: BTreeSet<String> = BTreeSet::new();
         let mut refused: BTreeSet<String> = BTreeSet::new();
+        let mut bodies: BTreeMap<String, &Value> = BTreeMap::new();
+        let mut again: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (number, receipt) in receipts.iter().enumerate() {
-            let id = format!("{} {}", receipt.path, receipt.id);
-            let known = *first.entry(id.clone()).or_insert(number);
-            if receipts[known].body != receipt.body {
-                return Err(format!(
-                    "OUT: {id} was sent with two bodies:\n  {}\n  {}",
-                    String::from_utf8_lossy(&receipts[known].body),
-                    String::from_utf8_lossy(&receipt.body)
-                ));
-            }
-            last.insert(id.clone(), number);
-            match receipt.deed {
-                Deed::Took => drop(through.entry(id).or_insert(number)),
-                Deed::Refused(_) => {
-                    through.entry(id.clone()).or_insert(number);
-                    refused.insert(id);
+            for (message, body) in &receipt.messages {
+                let id = format!("{} {message}", receipt.path);
+                let known = *bodies.entry(id.clone()).or_insert(body);
+                if known != body {
+                    return Err(format!("OUT: {id} was sent with two bodies:\n  {known}\n  {body}"));
                 }
-                _ => {}
+                if number >= self.before {
+                    again.entry(id).or_default().push(number);
+                    continue;
+                }
+                first.entry(id.clone()).or_insert(number);
+                last.insert(id.clone(), number);
+                match receipt.deed {
+                    Deed::Took => drop(taken.insert(id)),
+                    // Alone: a batch that is refused for one of its messages goes again in halves.
+                    Deed::Refused(_) if receipt.messages.len() == 1 => drop(refused.insert(id)),
+                    _ => {}
+                }
             }
         }
         let is_effect: BTreeSet<String> = effects.iter().map(|(_, effect)| name(effect)).collect();
-        if let Some(other) = first.keys().find(|id| !is_effect.contains(*id)) {
+        if let Some(other) = bodies.keys().find(|id| !is_effect.contains(*id)) {
             return Err(format!("OUT: {other} was delivered and is no effect"));
         }
-        // A kill between the answer and the journal sends it again, so a refusal may have been followed by a taking.
-        let taken = |id: &String| receipts[last[id]].deed == Deed::Took;
-        if let Some(id) = self.dead.iter().find(|id| !refused.contains(*id)) {
-            return Err(format!("OUT: {id} is a dead letter, and nobody refused it"));
+        for (_, effect) in effects {
+            let id = name(effect);
+            let is_poison = self.receiver.is_poison(keys[&effect.destination.0], &effect.id_text());
+            let is_dead = self.dead.contains(&id);
+            match (is_poison, is_dead) {
+                (true, false) => return Err(format!("OUT: {id} is poison, and no dead letter")),
+                (false, true) => return Err(format!("OUT: {id} is a dead letter, and no poison")),
+                _ => {}
+            }
+            let is_through = if is_poison { refused.contains(&id) } else { taken.contains(&id) };
+            if !is_through {
+                return Err(format!("OUT: {id} never came alone, or never came: {effect:?}"));
+            }
+            let times = again.get(&id).map_or(0, Vec::len);
+            if times != usize::from(is_dead) {
+                return Err(format!("OUT: {id} was sent again {times} times; dead: {is_dead}"));
+            }
         }
-        if let Some(id) = refused.iter().find(|id| !self.dead.contains(*id) && !taken(id)) {
-            return Err(format!("OUT: {id} was refused, and is no dead letter"));
-        }
+        // The order without a crash; what a definition began may have come elsewhere among other profiles' messages.
+        let place: BTreeMap<String, usize> =
+            effects.iter().enumerate().map(|(place, (_, effect))| (name(effect), place)).collect();
         let mut lanes: BTreeMap<(u32, u64), Vec<&Effect>> = BTreeMap::new();
         for (_, effect) in effects {
             lanes.entry((effect.destination.0, effect.profile.0)).or_default().push(effect);
         }
         for lane in lanes.values() {
-            for effect in lane {
-                if !through.contains_key(&name(effect)) {
-                    return Err(format!("OUT: {} never came: {effect:?}", name(effect)));
-                }
+            let letters: Vec<&usize> =
+                lane.iter().filter_map(|effect| again.get(&name(effect))).flatten().collect();
+            if !letters.is_sorted() {
+                return Err(format!("OUT: letters of one lane were sent again out of order: {lane:?}"));
             }
             for pair in lane.windows(2) {
                 let (before, after) = (name(pair[0]), name(pair[1]));
@@ -202,8 +241,14 @@ impl Deliverer {
                 for absorbed in
                     effect.after.iter().filter_map(|lane| lanes.get(&(effect.destination.0, lane.0)))
                 {
-                    if let Some(late) =
-                        absorbed.iter().find(|other| last[&name(other)] > first[&name(effect)])
+                    // A change of rules may leave some of the absorbed in place: what it is told later is later.
+                    let is_earlier = |other: &&&Effect| {
+                        place[&name(other)] < place[&name(effect)] && other.cause != Cause::Definition
+                    };
+                    if let Some(late) = absorbed
+                        .iter()
+                        .filter(is_earlier)
+                        .find(|other| last[&name(other)] > first[&name(effect)])
                     {
                         return Err(format!("OUT: {effect:?}\n  came before what it absorbed: {late:?}"));
                     }
@@ -212,4 +257,23 @@ impl Deliverer {
         }
         Ok(())
     }
+}
+
+/// Sends all letters again, a few at a time; the receiver takes everything.
+async fn redrive(delivery: &Delivery, catalogue: &Catalogue) -> Result<(), String> {
+    for destination in catalogue.destinations.keys() {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let went = delivery.retry_all(destination, at, 3).await.map_err(|error| error.to_string())?;
+            if !went.failed.is_empty() {
+                return Err(format!("OUT: letters of {destination} were not taken: {went:?}"));
+            }
+            from = went.next;
+        }
+        let left = delivery.dead_letters(destination, 0, 1).map_err(|error| error.to_string())?;
+        if let Some(letter) = left.first() {
+            return Err(format!("OUT: {destination} has a dead letter still: {letter:?}"));
+        }
+    }
+    Ok(())
 }

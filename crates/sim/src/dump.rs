@@ -51,17 +51,39 @@ pub fn dump(store: &dyn Store) -> Dump {
 /// The outbox as it is now: number and effect.
 #[must_use]
 pub fn outbox(store: &dyn Store) -> Vec<(u64, Effect)> {
+    outbox_from(store, 0)
+}
+
+/// What the outbox has from a number on.
+#[must_use]
+pub fn outbox_from(store: &dyn Store, from: u64) -> Vec<(u64, Effect)> {
     let mut found = Vec::new();
+    rows_of_outbox(store, &mut |number, value| {
+        if number >= from {
+            found.push((number, outbox::decode(value).unwrap()));
+        }
+    });
+    found.sort_by_key(|(number, _)| *number);
+    found
+}
+
+/// The number that comes after all that the outbox has.
+#[must_use]
+pub fn sent(store: &dyn Store) -> u64 {
+    let mut next = 0;
+    rows_of_outbox(store, &mut |number, _| next = next.max(number + 1));
+    next
+}
+
+fn rows_of_outbox(store: &dyn Store, visit: &mut dyn FnMut(u64, &[u8])) {
     let snapshot = store.snapshot().unwrap();
     snapshot
         .scan(Table::Outbox, &KeyRange::prefix(b""), Direction::Forward, &mut |key, value| {
             let (_, number) = outbox::parse_key(key).unwrap();
-            found.push((number, outbox::decode(value).unwrap()));
+            visit(number, value);
             true
         })
         .unwrap();
-    found.sort_by_key(|(number, _)| *number);
-    found
 }
 
 /// An effect without what two runs may differ in.

@@ -16,6 +16,7 @@ use onefold_identity::rules::Rules;
 use onefold_log::Entry;
 use onefold_log::record::Record;
 use onefold_types::decision::{Decision, DecisionRecord};
+use onefold_types::workspace::Destination;
 use onefold_types::{Catalogue, EventRef, Identifier, Message, MessageType, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,9 +68,9 @@ pub struct Expected {
     pub effective: i64,
     /// What, in words.
     pub what: String,
-    /// For destination `some` too.
-    pub some: bool,
-    /// Not for destination `all`: a forwarded message.
+    /// The destinations that have to be told, by key.
+    pub to: BTreeSet<String>,
+    /// A forwarded message.
     pub forwarded: bool,
     /// Nothing is said if it was not sent.
     pub may_lack: bool,
@@ -120,6 +121,9 @@ pub struct Counts {
     pub quarantine: Vec<String>,
 }
 
+/// Destinations by the number of what they take.
+type Routes = BTreeMap<u32, BTreeSet<String>>;
+
 struct Seen {
     essence: Value,
     deleted: bool,
@@ -133,6 +137,8 @@ pub struct Model {
     /// The catalogue in force.
     pub catalogue: Option<Catalogue>,
     distances: Vec<i64>,
+    /// Destinations by the number of the audience or computed trait whose changes they take.
+    routes: Routes,
     forwards: Vec<Expr>,
     events: Vec<Folded>,
     seen: BTreeMap<String, Seen>,
@@ -149,7 +155,7 @@ pub struct Model {
     pub people: BTreeMap<u64, Known>,
     /// What has to have been sent.
     pub expected: Vec<Expected>,
-    /// Keys of audiences and computed traits by number, removed ones included.
+    /// Keys of audiences and computed traits by number, removed ones included; of one that was renamed, the first.
     pub names: BTreeMap<u32, String>,
     step: u64,
     /// Profiles that the record at hand ended.
@@ -168,6 +174,7 @@ impl Default for Model {
             definitions: Definitions::default(),
             catalogue: None,
             distances: Vec::new(),
+            routes: Routes::new(),
             forwards: Vec::new(),
             events: Vec::new(),
             seen: BTreeMap::new(),
@@ -257,6 +264,33 @@ impl Model {
         self.events.iter().map(|folded| folded.evidence.clone()).collect()
     }
 
+    /// The first message that has an identifier.
+    #[must_use]
+    pub fn first_with(&self, id: &Identifier) -> Option<String> {
+        let has = |event: &&OracleEvent| self.rules.usable(&event.ids).ids.contains(id);
+        let all = self.events.iter().map(|folded| &folded.evidence);
+        let first = all.filter(has).min_by_key(|event| (event.ts, &event.message_id));
+        first.map(|event| event.message_id.clone())
+    }
+
+    /// Who is who by nothing but these messages and links. What operators said of single values is no evidence, and stays.
+    #[must_use]
+    pub fn replayed(&self, messages: &BTreeSet<String>, links: &BTreeSet<u64>) -> Resolution {
+        let mut evidence = self.evidence();
+        evidence.retain(|event| messages.contains(&event.message_id));
+        let undone = |number: &u64| {
+            let is = |said: &Decision| matches!(said, Decision::Undo { number: taken } if taken == number);
+            self.operations.iter().any(|(_, said)| is(said))
+        };
+        let mut operations = self.operations.clone();
+        operations.retain(|(number, decision)| match decision {
+            Decision::Link { .. } => links.contains(number),
+            Decision::Force { .. } | Decision::Block { .. } | Decision::Unblock { .. } => !undone(number),
+            _ => false,
+        });
+        resolve(&evidence, &operations, &self.rules)
+    }
+
     fn decide(&mut self, record: DecisionRecord) -> Option<Verdict> {
         if !self.requests.insert(record.request_id.clone()) {
             return None;
@@ -325,8 +359,10 @@ impl Model {
                 self.distances.extend(*distances);
             }
         }
-        self.names.extend(next.audiences.iter().map(|(key, id)| (id.0, key.clone())));
-        self.names.extend(next.traits.iter().map(|(key, id)| (id.0, key.clone())));
+        let audiences = next.audiences.iter().map(|(key, id)| (id.0, key));
+        for (id, key) in audiences.chain(next.traits.iter().map(|(key, id)| (id.0, key))) {
+            self.names.entry(id).or_insert_with(|| key.clone());
+        }
         let some = next.workspace.destinations.iter().find(|destination| destination.key == "some");
         let events = some.map(|destination| destination.events.clone()).unwrap_or_default();
         self.forwards = events
@@ -336,6 +372,7 @@ impl Model {
         let audiences: BTreeSet<u32> = next.audiences.values().map(|id| id.0).collect();
         let computed: BTreeSet<u32> = next.traits.values().map(|id| id.0).collect();
         self.catalogue = Some(next.clone());
+        let new = self.reroute(next);
         let handles: Vec<u64> = self.people.keys().copied().collect();
         for handle in handles {
             let Some(known) = self.people.get_mut(&handle) else { continue };
@@ -344,7 +381,41 @@ impl Model {
             known.since.retain(|id, _| audiences.contains(id));
             known.computed.retain(|id, _| computed.contains(id));
             known.changed.retain(|id, _| computed.contains(id));
+            let before = known.clone();
             self.look(handle, now, true);
+            self.tell_present(handle, &before, &new);
+        }
+        self.routes = routes(next);
+    }
+
+    /// Has the routes of `next` take effect, but for those that begin with it; answers with those.
+    fn reroute(&mut self, next: &Catalogue) -> Routes {
+        let mut new = routes(next);
+        for (id, to) in &mut new {
+            to.retain(|key| !self.routes.get(id).is_some_and(|before| before.contains(key)));
+        }
+        self.routes = routes(next);
+        for (id, to) in &mut self.routes {
+            to.retain(|key| !new[id].contains(key));
+        }
+        new
+    }
+
+    /// Whoever is new to an audience or a computed trait is told what is so, as of when it became so.
+    fn tell_present(&mut self, handle: u64, before: &Known, new: &Routes) {
+        let Some(known) = self.people.get(&handle).cloned() else { return };
+        for (id, to) in new {
+            if known.members.contains(id) {
+                let at = Timestamp(known.since[id]);
+                self.expect(handle, at, format!("+!{}", self.names[id]), to.clone());
+            }
+            if let Some(value) = known.computed.get(id) {
+                let at = Timestamp(known.changed[id]);
+                self.expect(handle, at, format!("{}={value}", self.names[id]), to.clone());
+            } else if before.computed.contains_key(id) {
+                let at = Timestamp(known.at);
+                self.expect(handle, at, format!("{}=0", self.names[id]), to.clone());
+            }
         }
     }
 
@@ -392,8 +463,8 @@ impl Model {
             }
             let silent = VANISHED_LEAVE_SILENTLY && decision;
             for audience in &gone.members {
-                let wanted = self.names[audience] == self.some();
-                self.expect(*handle, entry.rt, format!("-{}", self.names[audience]), wanted);
+                let to = self.takers(*audience);
+                self.expect(*handle, entry.rt, format!("-{}", self.names[audience]), to);
                 if let Some(expected) = self.expected.last_mut() {
                     expected.may_lack = silent;
                 }
@@ -408,7 +479,7 @@ impl Model {
                 step: self.step,
                 effective: entry.rt.0,
                 what: format!("event {}.{}", at.position.0, at.index),
-                some: true,
+                to: BTreeSet::from(["some".to_owned()]),
                 forwarded: true,
                 may_lack: FORWARDS_GO_WITH_THEIR_PROFILE
                     && (self.merged > 0 || handles.len() > self.people.len()),
@@ -438,15 +509,31 @@ impl Model {
         self.forwards.iter().any(|selector| self.definitions.holds(selector, alone, event.rt).unwrap())
     }
 
-    /// The audience that destination `some` wants.
-    fn some(&self) -> String {
-        let workspace = self.catalogue.as_ref().map(|catalogue| &catalogue.workspace);
-        workspace.and_then(|w| w.audiences.first()).map(|a| a.key.clone()).unwrap_or_default()
+    /// The destinations that take an audience or a computed trait.
+    fn takers(&self, id: u32) -> BTreeSet<String> {
+        self.routes.get(&id).cloned().unwrap_or_default()
     }
 
-    fn expect(&mut self, lane: u64, at: Timestamp, what: String, some: bool) {
+    /// The destinations that take a plain trait.
+    fn takers_of_trait(&self, key: &str) -> BTreeSet<String> {
+        let destinations = self.catalogue.iter().flat_map(|catalogue| &catalogue.workspace.destinations);
+        let takers = destinations.filter(|to| to.labels.enabled && to.traits.contains(key));
+        takers.map(|to| to.key.clone()).collect()
+    }
+
+    fn expect(&mut self, lane: u64, at: Timestamp, what: String, to: BTreeSet<String>) {
         let (step, effective) = (self.step, at.0);
-        self.expected.push(Expected { lane, step, effective, what, some, forwarded: false, may_lack: false });
+        if !to.is_empty() {
+            self.expected.push(Expected {
+                lane,
+                step,
+                effective,
+                what,
+                to,
+                forwarded: false,
+                may_lack: false,
+            });
+        }
     }
 
     /// Looks at one profile at an instant, and notes what is other than it was.
@@ -464,7 +551,6 @@ impl Model {
         let members: BTreeSet<u32> =
             keys.iter().filter_map(|key| Some(catalogue.audiences.get(key)?.0)).collect();
         let values = self.definitions.values(&known.events, at).unwrap();
-        let some = self.some();
         for audience in members.symmetric_difference(&known.members) {
             let name = self.names[audience].clone();
             let sign = match (members.contains(audience), initial) {
@@ -472,8 +558,7 @@ impl Model {
                 (true, false) => "+",
                 (false, _) => "-",
             };
-            let wanted = name == some;
-            self.expect(handle, at, format!("{sign}{name}"), wanted);
+            self.expect(handle, at, format!("{sign}{name}"), self.takers(*audience));
             known.since.remove(audience);
             if members.contains(audience) {
                 known.since.insert(*audience, at.0);
@@ -483,7 +568,7 @@ impl Model {
         for (key, id) in &catalogue.traits {
             let value = values.get(key).map_or(Value::from(0), number);
             if known.computed.get(&id.0).cloned().unwrap_or(Value::from(0)) != value {
-                self.expect(handle, at, format!("{key}={value}"), false);
+                self.expect(handle, at, format!("{key}={value}"), self.takers(id.0));
                 known.changed.insert(id.0, at.0);
             }
             if value != 0 {
@@ -494,7 +579,7 @@ impl Model {
         for key in traits.keys().chain(known.traits.keys()).collect::<BTreeSet<_>>() {
             if traits.get(key) != known.traits.get(key) {
                 let value = traits.get(key).cloned().unwrap_or(Value::Null);
-                self.expect(handle, at, format!("{key}:{value}"), key == "plan");
+                self.expect(handle, at, format!("{key}:{value}"), self.takers_of_trait(key));
                 if let Some(expected) = self.expected.last_mut().filter(|_| self.merged > 1) {
                     expected.may_lack = CHAINED_MERGES_LOSE_TRAITS;
                 }
@@ -557,6 +642,17 @@ impl Model {
     pub fn message_ids(&self) -> Vec<String> {
         self.events.iter().map(|folded| folded.evidence.message_id.clone()).collect()
     }
+}
+
+/// Who takes what, by the workspace.
+fn routes(catalogue: &Catalogue) -> Routes {
+    let to = |wants: &dyn Fn(&Destination) -> bool| -> BTreeSet<String> {
+        let all = catalogue.workspace.destinations.iter();
+        all.filter(|to| to.labels.enabled && wants(to)).map(|to| to.key.clone()).collect()
+    };
+    let audiences = catalogue.audiences.iter().map(|(key, id)| (id.0, to(&|to| to.audiences.contains(key))));
+    let computed = catalogue.traits.iter().map(|(key, id)| (id.0, to(&|to| to.traits.contains(key))));
+    audiences.chain(computed).collect()
 }
 
 fn visible(events: &[Said], at: Timestamp) -> BTreeMap<String, Value> {

@@ -1,18 +1,29 @@
-//! A receiver on loopback that fails in every way that receivers fail: it errs, it is busy, it hangs up before or after it
-//! has taken a message, it refuses for good.
+//! A receiver on loopback that fails in every way that receivers fail: it errs, it is busy, it does not know who asks, it is
+//! not there, it hangs up before or after it has taken a message; and of some messages it will have nothing, nor of a
+//! batch with one of them in it.
 //!
-//! What it answers to an attempt is decided by the seed, the effect's id and the number of the attempt, whatever the order
-//! in which requests come. It notes everything it was sent.
+//! What it answers to an attempt is decided by the seed, the request's id and the number of the attempt, whatever the order
+//! in which requests come; which messages are poison, by the seed and the message's id. It notes everything it was sent.
 
 use crate::dice::Dice;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Attempts of one effect that may fail; a run has to end.
+/// Attempts of one request that may fail; a run has to end.
 const FAILURES_MAX: u32 = 2;
+
+/// Per mille of messages of which it will have nothing.
+const POISON: u32 = 40;
+
+/// What it says to whoever asks at the wrong time or in the wrong place: any message may be sent again.
+const LATER: &[u16] = &[301, 401, 403, 404, 405, 408, 410, 429, 500, 503];
+
+/// What it says to poison.
+const REFUSALS: &[u16] = &[400, 409, 413, 422];
 
 /// What the receiver did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +36,7 @@ pub enum Deed {
     HungUp,
     /// Said that it may be sent again.
     Later(u16),
-    /// Said that it will never take it.
+    /// Said that it will never take that, for there is poison in it.
     Refused(u16),
 }
 
@@ -34,10 +45,8 @@ pub enum Deed {
 pub struct Receipt {
     /// The path, which names the destination.
     pub path: String,
-    /// Its `webhook-id`.
-    pub id: String,
-    /// Its body.
-    pub body: Vec<u8>,
+    /// Its messages and their ids.
+    pub messages: Vec<(String, Value)>,
     /// What was done.
     pub deed: Deed,
 }
@@ -46,6 +55,8 @@ pub struct Receipt {
 struct Notes {
     attempts: HashMap<(String, String), u32>,
     receipts: Vec<Receipt>,
+    /// It takes whatever comes.
+    is_mended: bool,
 }
 
 /// See the module.
@@ -83,24 +94,39 @@ impl Receiver {
         }
     }
 
-    fn decide(&self, path: &str, id: &str, body: Vec<u8>) -> Deed {
+    /// From now on it takes whatever comes.
+    pub fn mend(&self) {
+        self.notes.lock().unwrap().is_mended = true;
+    }
+
+    /// Whether it will have nothing of a message, until it is mended.
+    #[must_use]
+    pub fn is_poison(&self, path: &str, message: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        ("poison", path, message).hash(&mut hasher);
+        Dice::new(self.seed ^ hasher.finish()).rarely(POISON)
+    }
+
+    fn decide(&self, path: &str, id: &str, body: &[u8]) -> Deed {
+        let messages = messages(body);
+        let is_poison = messages.iter().any(|(message, _)| self.is_poison(path, message));
         let mut notes = self.notes.lock().unwrap();
         let attempt = notes.attempts.entry((path.to_owned(), id.to_owned())).or_default();
         *attempt += 1;
+        let attempt = *attempt;
         let mut hasher = DefaultHasher::new();
-        (path, id, *attempt).hash(&mut hasher);
+        (path, id, attempt).hash(&mut hasher);
         let mut dice = Dice::new(self.seed ^ hasher.finish());
-        let deed = match dice.below(6) {
-            _ if !dice.rarely(self.failing) => Deed::Took,
-            0 => Deed::Refused(410),
-            1 => Deed::Refused(301),
-            _ if *attempt > FAILURES_MAX => Deed::Took,
-            2 => Deed::HungUp,
-            3 => Deed::TookAndHungUp,
-            4 => Deed::Later(429),
-            _ => Deed::Later(503),
+        let fails = dice.rarely(self.failing) && attempt <= FAILURES_MAX;
+        let deed = match dice.below(4) {
+            _ if notes.is_mended => Deed::Took,
+            0 if fails => Deed::HungUp,
+            1 if fails && !is_poison => Deed::TookAndHungUp,
+            _ if fails => Deed::Later(*dice.pick(LATER)),
+            _ if is_poison => Deed::Refused(*dice.pick(REFUSALS)),
+            _ => Deed::Took,
         };
-        notes.receipts.push(Receipt { path: path.to_owned(), id: id.to_owned(), body, deed });
+        notes.receipts.push(Receipt { path: path.to_owned(), messages, deed });
         deed
     }
 
@@ -108,7 +134,7 @@ impl Receiver {
         let mut buffer: Vec<u8> = Vec::new();
         loop {
             let Some((path, id, body)) = request(&mut stream, &mut buffer).await else { return };
-            let status = match self.decide(&path, &id, body) {
+            let status = match self.decide(&path, &id, &body) {
                 Deed::Took => 204,
                 Deed::TookAndHungUp | Deed::HungUp => return,
                 Deed::Later(status) | Deed::Refused(status) => status,
@@ -119,6 +145,16 @@ impl Receiver {
             }
         }
     }
+}
+
+/// The messages of a body, which is one or a batch of them.
+fn messages(body: &[u8]) -> Vec<(String, Value)> {
+    let mut body: Value = serde_json::from_slice(body).expect("a body of JSON");
+    let all = match body["batch"].take() {
+        Value::Array(batch) => batch,
+        _ => vec![body],
+    };
+    all.into_iter().map(|one| (one["messageId"].as_str().expect("a message id").to_owned(), one)).collect()
 }
 
 /// The next request's path, `webhook-id` and body; `None` at the end of the connection.

@@ -69,6 +69,10 @@ impl Log for Reveal {
         self.tail()
     }
 
+    fn trims_to(&self, _: Position) -> Position {
+        self.first()
+    }
+
     fn trim(&self, _: Position) -> Result<Position, Error> {
         Ok(self.first())
     }

@@ -2,6 +2,7 @@
 
 use crate::dice::Dice;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -77,6 +78,23 @@ fn forwarded(dice: &mut Dice) -> Vec<String> {
     (0..dice.below(most)).map(|_| (*dice.pick(FORWARDED)).to_owned()).collect()
 }
 
+/// A destination that comes while the shop is open, and goes and comes back.
+#[derive(Clone, Debug)]
+struct Late {
+    enabled: bool,
+    audiences: Value,
+    traits: Value,
+}
+
+/// Whether destinations come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destinations {
+    /// They are those of the first workspace.
+    Fixed,
+    /// One more comes, and its routes change.
+    Changing,
+}
+
 /// A workspace and how to change it.
 #[derive(Clone, Debug)]
 pub struct Designer {
@@ -85,6 +103,9 @@ pub struct Designer {
     audiences: Vec<(String, String)>,
     computed: Vec<(String, String)>,
     events: Vec<String>,
+    late: Option<Late>,
+    /// What each audience that was renamed was before.
+    renamed: BTreeMap<String, String>,
     named: usize,
 }
 
@@ -94,8 +115,16 @@ impl Designer {
     pub fn new(mut dice: Dice) -> Self {
         let identity = identity(&mut dice);
         let events = forwarded(&mut dice);
-        let mut designer =
-            Self { dice, identity, audiences: Vec::new(), computed: Vec::new(), events, named: 0 };
+        let mut designer = Self {
+            dice,
+            identity,
+            audiences: Vec::new(),
+            computed: Vec::new(),
+            events,
+            late: None,
+            renamed: BTreeMap::new(),
+            named: 0,
+        };
         for _ in 0..designer.dice.below(3) {
             designer.add_computed();
         }
@@ -111,22 +140,74 @@ impl Designer {
         let list = |pairs: &[(String, String)], field: &str| -> Value {
             pairs.iter().map(|(key, text)| json!({ "key": key, field: text })).collect()
         };
-        json!({
+        let mut workspace = json!({
             "version": 1, "workspace": "shop",
             "sources": [{ "key": "web", "kind": "browser", "write_key": "wk" }],
             "identity": self.identity,
-            "audiences": list(&self.audiences, "where"),
+            "audiences": self.audiences.iter().map(|pair| self.audience(pair)).collect::<Value>(),
             "computed_traits": list(&self.computed, "value"),
             "destinations": [
                 { "key": "all", "kind": "webhook", "audiences": "*", "traits": "*" },
                 { "key": "some", "kind": "webhook", "audiences": [self.audiences[0].0], "traits": ["plan"], "events": self.events },
             ],
-        })
+        });
+        if let (Some(late), Some(list)) = (&self.late, workspace["destinations"].as_array_mut()) {
+            list.push(json!({ "key": "late", "kind": "webhook", "audiences": late.audiences, "traits": late.traits, "enabled": late.enabled }));
+        }
+        workspace
+    }
+
+    fn audience(&self, (key, text): &(String, String)) -> Value {
+        let mut audience = json!({ "key": key, "where": text });
+        if let Some(before) = self.renamed.get(key) {
+            audience["renamed_from"] = before.as_str().into();
+        }
+        audience
+    }
+
+    /// An audience gets another key, and whoever names it the new one.
+    fn rename(&mut self) -> String {
+        let at = self.dice.below(self.audiences.len());
+        let (before, key) = (self.audiences[at].0.clone(), format!("a{}", self.named));
+        self.named += 1;
+        self.audiences[at].0.clone_from(&key);
+        for (_, text) in &mut self.audiences {
+            *text = text.replace(&format!("in audience(\"{before}\")"), &format!("in audience(\"{key}\")"));
+        }
+        if let Some(late) = self.late.as_mut().filter(|late| late.audiences == json!([before])) {
+            late.audiences = json!([key]);
+        }
+        let told = format!("rename {before} to {key}");
+        self.renamed.insert(key, before);
+        told
+    }
+
+    /// The other destination comes, goes, comes back, or takes other things.
+    fn change_late(&mut self) -> String {
+        let first = self.audiences[0].0.as_str();
+        let audiences = [json!("*"), json!([first]), json!([])];
+        let computed = self.computed.first().map(|(key, _)| key.as_str());
+        let traits = [json!("*"), json!(["plan"]), computed.map_or(json!([]), |key| json!([key]))];
+        match &mut self.late {
+            Some(late) if self.dice.chance(60) => late.enabled = !late.enabled,
+            late => {
+                *late = Some(Late {
+                    enabled: self.dice.chance(80),
+                    audiences: self.dice.pick(&audiences).clone(),
+                    traits: self.dice.pick(&traits).clone(),
+                });
+            }
+        }
+        format!("destination {:?}", self.late)
     }
 
     /// Changes something; says what.
-    pub fn edit(&mut self) -> String {
-        match self.dice.below(12) {
+    pub fn edit(&mut self, destinations: Destinations) -> String {
+        if destinations == Destinations::Changing && self.dice.chance(25) {
+            return self.change_late();
+        }
+        match self.dice.below(13) {
+            12 => self.rename(),
             10.. => {
                 self.identity = identity(&mut self.dice);
                 format!("rules {}", self.identity)

@@ -3,12 +3,15 @@
 #![allow(clippy::panic, reason = "a failed run is a failed test")]
 
 use onefold_sim::run::{Options, run, smallest};
+use onefold_sim::world::Tally;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Runs seeds from `first` on until `runs` are done or `time` is over, and says which, on the terminal too.
-fn seeds(first: u64, runs: u64, time: Duration, options: Options) {
+/// Runs seeds from `first` on until `runs` are done or `time` is over, and says which, on the terminal too. What happened
+/// in them.
+fn seeds(first: u64, runs: u64, time: Duration, options: Options) -> Tally {
+    let mut all = Tally::new();
     let start = Instant::now();
     let mut done = 0;
     // Written past the test harness, which keeps what a test that goes well prints.
@@ -17,13 +20,15 @@ fn seeds(first: u64, runs: u64, time: Duration, options: Options) {
         if start.elapsed() >= time {
             break;
         }
-        if let Err(failure) = run(seed, options) {
-            panic!("{}", smallest(failure));
+        match run(seed, options) {
+            Ok(outcome) => outcome.tally.iter().for_each(|(what, n)| *all.entry(what).or_default() += n),
+            Err(failure) => panic!("{}", smallest(failure)),
         }
         done += 1;
     }
     let how = if options.deliver { ", with deliveries" } else { "" };
     say(format!("simulator: seeds {first} to {}{how}: all well", first.wrapping_add(done).wrapping_sub(1)));
+    all
 }
 
 fn chosen_by_nobody() -> u64 {
@@ -43,6 +48,9 @@ fn random_seeds() {
 #[test]
 fn deliveries() {
     let options = Options { deliver: true, ..Options::default() };
-    seeds(1, 8, Duration::from_secs(20), options);
+    let tally = seeds(1, 8, Duration::from_secs(20), options);
+    for what in ["batches refused for one of them", "dead letters sent again", "deliveries killed"] {
+        assert!(tally.get(what).is_some_and(|count| *count > 0), "no {what}: {tally:?}");
+    }
     seeds(chosen_by_nobody(), u64::MAX, Duration::from_secs(10), options);
 }

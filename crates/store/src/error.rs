@@ -1,5 +1,6 @@
 //! What can go wrong with a store, classified where it is born.
 
+use crate::Table;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,11 +23,21 @@ pub enum Error {
     /// Another transaction changed what this one read: run the batch again.
     #[error("another transaction changed a row that this one read; run the batch again")]
     Conflict,
+    /// A key that no engine has to take; nothing of the transaction was kept (STORE-9).
+    #[error("a key of table {} has {length} bytes; expected at most {limit}", table.as_str())]
+    KeyTooLong {
+        /// Whose.
+        table: Table,
+        /// Its bytes.
+        length: usize,
+        /// [`crate::KEY_BYTES_MAX`].
+        limit: usize,
+    },
     /// The disk is full; nothing of the transaction was kept.
     #[error("the disk that holds the state is full: expected room for the next write")]
     DiskFull,
     /// A stored table is damaged.
-    #[error("the state at {} is damaged: {detail}; stop the server, move the folder away and start again: it is rebuilt from the log", path.display())]
+    #[error("the state at {} is damaged: {detail}; stop the server, move the folder away and start again: it is rebuilt from what the log has kept", path.display())]
     Corrupt {
         /// The folder.
         path: PathBuf,

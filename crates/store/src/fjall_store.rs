@@ -10,7 +10,7 @@
 use crate::overlay::{Overlay, bounds};
 use crate::progress::{self, Advance};
 use crate::write_behind::{Waiting, WriteBehind};
-use crate::{Bytes, Direction, Error, KeyRange, Progress, Read, Store, Table, Txn};
+use crate::{Bytes, Direction, Error, KEY_BYTES_MAX, KeyRange, Progress, Read, Store, Table, Txn};
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
     PinningPolicy,
@@ -141,6 +141,10 @@ impl Engine {
         if let Some(waiting) = waiting {
             return Ok(waiting);
         }
+        if key.len() > KEY_BYTES_MAX {
+            // The engine panics at it, and cannot have it.
+            return Ok(None);
+        }
         let value = self.table(table).get(key).map_err(|e| self.classify("read", &e))?;
         Ok(value.map(Bytes::from))
     }
@@ -241,6 +245,9 @@ impl Read for Snapshot<'_> {
         if let Some(waiting) = self.waiting.iter().rev().find_map(|overlay| overlay.get(table, key)) {
             return Ok(waiting.clone());
         }
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(None);
+        }
         let found = self.at.get(self.engine.table(table), key);
         Ok(found.map_err(|e| self.engine.classify("read", &e))?.map(Bytes::from))
     }
@@ -330,6 +337,7 @@ impl Txn for FjallTxn<'_> {
     fn commit(self: Box<Self>) -> Result<(), Error> {
         let Self { engine, mut overlay, advances } = *self;
         engine.check_poison()?;
+        overlay.check()?;
         let _advancing = engine.advancing.lock().unwrap_or_else(PoisonError::into_inner);
         for advance in &advances {
             progress::check(engine.held(advance.0)?, advance)?;

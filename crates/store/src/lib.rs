@@ -16,6 +16,8 @@
 //! - **STORE-7 (snapshot):** [`Store::snapshot`] sees one committed state for as long as it lives.
 //! - **STORE-8 (locks in order):** `get_many` takes keys in ascending order; an engine with row locks takes them in
 //!   that order, so two batches cannot deadlock.
+//! - **STORE-9 (keys):** a key has at most [`KEY_BYTES_MAX`] bytes. A transaction that set a longer one fails at `commit`
+//!   with [`Error::KeyTooLong`] and changes nothing; reading one finds nothing. A domain that has longer names hashes them.
 
 mod error;
 mod fjall_store;
@@ -35,6 +37,9 @@ pub use memory::MemoryStore;
 pub use table::Table;
 
 use onefold_types::{Position, Timestamp};
+
+/// Bytes that a key has at most (STORE-9).
+pub const KEY_BYTES_MAX: usize = 65_535;
 
 /// Bytes of a key or value: shared, so that a row on its way from the fold to its cache, the queue and the engine is one
 /// piece of memory; up to twenty bytes take none. What a read gives may hold on to a whole block of the engine:
@@ -134,7 +139,7 @@ pub trait Read {
 
 /// A read-write transaction.
 pub trait Txn: Read {
-    /// Sets `key` to `value`, or removes it.
+    /// Sets `key`, of at most [`KEY_BYTES_MAX`] bytes, to `value`, or removes it.
     fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>);
 
     /// Moves partition `partition` from `from` (position and epoch must be what the store holds) to `to`.
@@ -144,7 +149,7 @@ pub trait Txn: Read {
     /// Makes all writes visible together. `Ok` says nothing about a power cut: see [`Store::sync`].
     ///
     /// # Errors
-    /// [`Error::Fenced`], [`Error::Conflict`], or the engine failed; then nothing was written. An engine may take a commit
+    /// [`Error::Fenced`], [`Error::Conflict`], [`Error::KeyTooLong`], or the engine failed; then nothing was written. An engine may take a commit
     /// after this returns: if it fails then, the store is poisoned and nothing later commits either.
     fn commit(self: Box<Self>) -> Result<(), Error>;
 }

@@ -170,6 +170,7 @@ impl Txn for MemoryTxn<'_> {
 
     fn commit(self: Box<Self>) -> Result<(), Error> {
         let this = *self;
+        this.overlay.check()?;
         let mut inner = this.store.inner();
         for advance in &this.advances {
             let held = rows(&inner.live, Table::Meta).get(&progress::key(advance.0)).map(AsRef::as_ref);

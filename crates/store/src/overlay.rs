@@ -1,44 +1,67 @@
 //! A transaction's own writes, over what is committed (STORE-2).
 
-use crate::{Bytes, Direction, KeyRange, Table};
+use crate::{Bytes, Direction, Error, KEY_BYTES_MAX, KeyRange, Table};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A range as the standard library's maps and the engine take it.
+/// A range as the standard library's maps and the engine take it: without a bound that is longer than keys are (STORE-9).
 pub(crate) fn bounds(range: &KeyRange) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    let upper = if range.to.is_empty() { Bound::Unbounded } else { Bound::Excluded(&*range.to) };
-    (Bound::Included(&*range.from), upper)
+    // No key lies between a longer bound and its beginning.
+    let lower = match range.from.get(..KEY_BYTES_MAX) {
+        Some(beginning) if beginning.len() < range.from.len() => Bound::Excluded(beginning),
+        _ => Bound::Included(&*range.from),
+    };
+    let upper = match range.to.get(..KEY_BYTES_MAX) {
+        Some(beginning) if beginning.len() < range.to.len() => Bound::Included(beginning),
+        _ if range.to.is_empty() => Bound::Unbounded,
+        _ => Bound::Excluded(&*range.to),
+    };
+    (lower, upper)
 }
 
 type Rows = BTreeMap<Bytes, Option<Bytes>>;
 
 /// Puts (`Some`) and deletes (`None`) by table and key.
 #[derive(Debug)]
-pub(crate) struct Overlay(Vec<Rows>);
+pub(crate) struct Overlay {
+    rows: Vec<Rows>,
+    /// The first key that was too long: the engine panics at one, and by then the commit was answered.
+    too_long: Option<(Table, usize)>,
+}
 
 impl Overlay {
     pub(crate) fn new() -> Self {
-        Self(Table::ALL.iter().map(|_| Rows::new()).collect())
+        Self { rows: Table::ALL.iter().map(|_| Rows::new()).collect(), too_long: None }
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Option<&Option<Bytes>> {
-        self.0.get(table as usize).and_then(|rows| rows.get(key))
+        self.rows.get(table as usize).and_then(|rows| rows.get(key))
     }
 
     /// Rows written.
     pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(BTreeMap::len).sum()
+        self.rows.iter().map(BTreeMap::len).sum()
     }
 
     pub(crate) fn is_empty(&self, table: Table) -> bool {
-        self.0.get(table as usize).is_none_or(BTreeMap::is_empty)
+        self.rows.get(table as usize).is_none_or(BTreeMap::is_empty)
     }
 
     pub(crate) fn set(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
-        if let Some(rows) = self.0.get_mut(table as usize) {
+        if key.len() > KEY_BYTES_MAX {
+            self.too_long.get_or_insert((table, key.len()));
+            return;
+        }
+        if let Some(rows) = self.rows.get_mut(table as usize) {
             rows.insert(key, value);
         }
+    }
+
+    /// Whether every key that was set can be kept (STORE-9).
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.too_long
+            .map_or(Ok(()), |(table, length)| Err(Error::KeyTooLong { table, length, limit: KEY_BYTES_MAX }))
     }
 
     /// Every write, table by table, in order of key, without giving them up.
@@ -46,7 +69,7 @@ impl Overlay {
         Table::ALL
             .iter()
             .copied()
-            .zip(&self.0)
+            .zip(&self.rows)
             .flat_map(|(table, rows)| rows.iter().map(move |(key, value)| (table, key, value.as_ref())))
     }
 
@@ -54,7 +77,7 @@ impl Overlay {
     pub(crate) fn over(&self, older: &[Arc<Self>], table: Table, range: &KeyRange) -> Self {
         let mut merged = Self::new();
         for overlay in older.iter().map(Arc::as_ref).chain([self]) {
-            let Some(rows) = overlay.0.get(table as usize) else { continue };
+            let Some(rows) = overlay.rows.get(table as usize) else { continue };
             for (key, value) in rows.range::<[u8], _>(bounds(range)) {
                 merged.set(table, key.clone(), value.clone());
             }
@@ -66,7 +89,7 @@ impl Overlay {
     pub(crate) fn into_writes(self) -> impl Iterator<Item = (Table, Bytes, Option<Bytes>)> {
         let tables = Table::ALL.iter().copied();
         tables
-            .zip(self.0)
+            .zip(self.rows)
             .flat_map(|(table, rows)| rows.into_iter().map(move |(key, value)| (table, key, value)))
     }
 
@@ -80,7 +103,7 @@ impl Overlay {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), E> {
         let empty = Rows::new();
-        let rows = self.0.get(table as usize).unwrap_or(&empty);
+        let rows = self.rows.get(table as usize).unwrap_or(&empty);
         if !range.to.is_empty() && range.from >= range.to {
             return Ok(());
         }

@@ -7,7 +7,7 @@
     reason = "a test suite: a failure is a failed test"
 )]
 
-use crate::{Bytes, Direction, Error, KeyRange, Progress, Read, Store, Table};
+use crate::{Bytes, Direction, Error, KEY_BYTES_MAX, KeyRange, Progress, Read, Store, Table};
 use onefold_types::{Position, Timestamp};
 
 /// Runs every clause, each on a store of its own.
@@ -18,6 +18,7 @@ pub fn check(make: &dyn Fn() -> Box<dyn Store>) {
     fence(make().as_ref());
     snapshot(make().as_ref());
     get_many(make().as_ref());
+    keys(make().as_ref());
 }
 
 pub fn put(store: &dyn Store, rows: &[(&str, &str)]) {
@@ -134,4 +135,39 @@ fn get_many(store: &dyn Store) {
     let keys = [Bytes::from(b"a"), Bytes::from(b"b"), Bytes::from(b"c")];
     let found = txn.get_many(Table::Ident, &keys).unwrap();
     assert_eq!(found, [Some(Bytes::from(b"1")), None, Some(Bytes::from(b"3"))]);
+}
+
+/// STORE-9: the longest key is kept; a longer one is refused with its transaction, and the store goes on.
+fn keys(store: &dyn Store) {
+    let (longest, longer) = (vec![7; KEY_BYTES_MAX], vec![7; KEY_BYTES_MAX + 1]);
+    let mut txn = store.begin().unwrap();
+    txn.put(Table::Ident, longest.as_slice(), b"kept");
+    txn.commit().unwrap();
+    let mut txn = store.begin().unwrap();
+    assert_eq!(txn.get(Table::Ident, &longer).unwrap(), None);
+    txn.put(Table::Ident, b"beside", b"not kept");
+    txn.put(Table::Ident, longer.as_slice(), b"not kept");
+    let refused = txn.commit();
+    assert!(
+        matches!(refused, Err(Error::KeyTooLong { table: Table::Ident, length: 65_536, limit: 65_535 })),
+        "{refused:?}"
+    );
+    put(store, &[("after", "kept")]);
+    store.sync().unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.get(Table::Ident, &longest).unwrap().unwrap(), Bytes::from(b"kept"));
+    assert_eq!(snapshot.get(Table::Ident, b"beside").unwrap(), None);
+    assert_eq!(snapshot.get(Table::Ident, &longer).unwrap(), None);
+    let txn = store.begin().unwrap();
+    for read in [snapshot.as_ref() as &dyn Read, txn.as_ref()] {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let (short, end) = (Bytes::from(b"\x06"), Bytes::from(b"\x08"));
+            let count = |from: &[u8], to: &[u8]| scan(read, &KeyRange::between(from, to), direction).len();
+            assert_eq!(count(&short, &longer), 1, "the longest is before a longer one");
+            assert_eq!(count(&longer, &end), 0);
+            assert_eq!(count(&short, &longest), 0);
+            assert_eq!(count(&longest, &end), 1);
+        }
+    }
+    assert_eq!(snapshot.get(Table::Ident, b"after").unwrap().unwrap(), Bytes::from(b"kept"));
 }

@@ -8,6 +8,9 @@ use crate::workspace::Workspace;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Since which version changes of each object go to each destination, without a break since then.
+pub type RoutesSince<Id> = BTreeMap<Id, BTreeMap<DestinationId, CatalogueVersion>>;
+
 /// A snapshot of all control data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalogue {
@@ -29,6 +32,13 @@ pub struct Catalogue {
     pub audience_versions: BTreeMap<AudienceId, u32>,
     /// The definition versions of computed traits.
     pub trait_versions: BTreeMap<TraitId, u32>,
+    /// Since when membership changes of an audience go to a destination: a destination that was disabled, or did not name
+    /// the audience for a while, is new to it again, and is told of the members that there are then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub audience_routes: RoutesSince<AudienceId>,
+    /// The same of computed traits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trait_routes: RoutesSince<TraitId>,
     /// The version of the identity rules: raised when they change.
     pub rules_version: u32,
     /// The next number for any of the ids above.
@@ -36,4 +46,23 @@ pub struct Catalogue {
     /// Who applied it.
     #[serde(default)]
     pub author: String,
+}
+
+impl Catalogue {
+    /// Since which version membership changes of `audience` go to `destination`; 0 if that is not noted, as in a snapshot
+    /// of before routes had versions.
+    #[must_use]
+    pub fn audience_since(&self, audience: AudienceId, destination: DestinationId) -> CatalogueVersion {
+        since(&self.audience_routes, &audience, destination)
+    }
+
+    /// Since which version values of `computed_trait` go to `destination`; 0 if that is not noted.
+    #[must_use]
+    pub fn trait_since(&self, computed_trait: TraitId, destination: DestinationId) -> CatalogueVersion {
+        since(&self.trait_routes, &computed_trait, destination)
+    }
+}
+
+fn since<Id: Ord>(routes: &RoutesSince<Id>, id: &Id, destination: DestinationId) -> CatalogueVersion {
+    routes.get(id).and_then(|routes| routes.get(&destination)).copied().unwrap_or_default()
 }

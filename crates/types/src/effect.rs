@@ -28,7 +28,7 @@ pub enum Cause {
         /// The profile id it came from.
         from: String,
     },
-    /// The audience or trait is new, or was edited, or removed.
+    /// The audience or trait is new, or was edited, or removed; or the destination is new to it.
     Definition,
     /// A message or profile was deleted.
     Deletion,

@@ -9,11 +9,17 @@
 use crate::message::MessageType;
 use crate::time::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Longest message id, in characters.
 pub const MESSAGE_ID_MAX: usize = 100;
+
+/// Bytes that a name, an account's id or an identifier can be allowed at most: they stand in keys of the state, where a
+/// longer one is replaced by its hash.
+pub const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Clock skew up to this is taken for the network's delay: 10 s.
 const SKEW_IGNORED_MS: i64 = 10_000;
@@ -55,8 +61,28 @@ pub struct Extracted {
     pub has_ip: bool,
     /// Whether `context.direct` is true: the client's address is the person's.
     pub direct: bool,
-    /// Members of `properties` or `traits`, whichever has more.
-    pub members: usize,
+    /// Members that `properties` or `traits` can have at most, from their length; [`members`] counts them.
+    pub members_most: usize,
+}
+
+impl Extracted {
+    /// What of the message is longer than `limit` bytes, if anything: its name, its account's id or an identifier.
+    #[must_use]
+    pub fn too_long(&self, limit: usize) -> Option<ExtractError> {
+        let error = |code, what: &str, length: usize| {
+            let detail = format!("{what} has {length} bytes; expected at most {limit}");
+            Some(ExtractError { code, detail })
+        };
+        if self.name.len() > limit {
+            return error("name_too_long", "the event's name", self.name.len());
+        }
+        if self.group_id.len() > limit {
+            return error("group_id_too_long", "`groupId`", self.group_id.len());
+        }
+        // A type that is longer than `is_type` allows is none.
+        let (id_type, value) = self.ids.iter().find(|(_, value)| value.len() > limit)?;
+        error("identifier_too_long", &format!("the {id_type}"), value.len())
+    }
 }
 
 #[derive(Deserialize)]
@@ -242,19 +268,23 @@ pub fn extract(body: &str, call: Option<MessageType>) -> Result<Extracted, Extra
         group_id,
         has_ip: context.ip.raw().is_some(),
         direct: context.direct.is_true(),
-        members: members(envelope.properties).max(members(envelope.traits)),
+        members_most: members_most(envelope.properties).max(members_most(envelope.traits)),
     })
 }
 
-/// How many members an object has; counted only where there can be many.
-fn members(object: Field<'_>) -> usize {
-    match object.raw() {
-        Some(raw) if raw.len() > 4_096 => {
-            serde_json::from_str::<std::collections::BTreeMap<String, serde::de::IgnoredAny>>(raw)
-                .map_or(0, |m| m.len())
-        }
-        _ => 0,
-    }
+/// The least that a member takes of an object: `"":0,`.
+const MEMBER_BYTES: usize = 5;
+
+fn members_most(object: Field<'_>) -> usize {
+    object.raw().map_or(0, str::len) / MEMBER_BYTES
+}
+
+/// How many members `properties` or `traits` of a message have, whichever has more.
+#[must_use]
+pub fn members(body: &str) -> usize {
+    let count = |object: Field<'_>| object.object::<HashMap<String, IgnoredAny>>().len();
+    serde_json::from_str::<Envelope<'_>>(body)
+        .map_or(0, |envelope| count(envelope.properties).max(count(envelope.traits)))
 }
 
 fn message_type(envelope: &Envelope<'_>, call: Option<MessageType>) -> Result<MessageType, ExtractError> {
@@ -312,7 +342,8 @@ fn identifiers(
 ) -> Result<Vec<(String, String)>, ExtractError> {
     let mut ids: Vec<(String, String)> = Vec::with_capacity(4);
     let mut add = |id_type: &str, value: Option<Cow<'_, str>>| {
-        if let Some(value) = value
+        // An empty one is none: clients send what they have.
+        if let Some(value) = value.filter(|value| !value.trim().is_empty())
             && !ids.iter().any(|(t, v)| t == id_type && *v == value)
         {
             ids.push((id_type.to_owned(), value.into_owned()));
@@ -395,14 +426,24 @@ fn google_client_id(integrations: &str) -> Option<Cow<'static, str>> {
     Some(Cow::Owned(id.to_owned()))
 }
 
-/// Reads an instant: RFC 3339 or ISO 8601 (without a zone it is UTC; a date alone is its midnight), or a number of
-/// seconds (up to 11 digits) or milliseconds since 1970.
+/// The first instant that a message can say: of the year 1. What is before it was not meant, and RFC 3339 has no form for it.
+const FIRST: Timestamp = Timestamp(-62_135_596_800_000);
+
+/// The last one: of the year 9999.
+const LAST: Timestamp = Timestamp(253_402_300_799_999);
+
+/// Reads an instant of the years 1 to 9999: RFC 3339 or ISO 8601 (without a zone it is UTC; a date alone is its
+/// midnight), or a number of seconds (up to 11 digits) or milliseconds since 1970.
 #[must_use]
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.len() > 64 {
         return None;
     }
+    read_time(text).filter(|instant| (FIRST..=LAST).contains(instant))
+}
+
+fn read_time(text: &str) -> Option<Timestamp> {
     if let Ok(number) = text.parse::<i64>() {
         return Some(Timestamp(if number.unsigned_abs() < 100_000_000_000 { number * 1000 } else { number }));
     }
@@ -427,7 +468,7 @@ pub fn resolve_time(
 ) -> Timestamp {
     let Some(timestamp) = timestamp else { return Timestamp::MAX };
     match sent_at.map(|sent| received_at.0.saturating_sub(sent.0)) {
-        Some(skew) if skew.saturating_abs() > SKEW_IGNORED_MS => timestamp.plus(skew),
+        Some(skew) if skew.saturating_abs() > SKEW_IGNORED_MS => timestamp.plus(skew).clamp(FIRST, LAST),
         _ => timestamp,
     }
 }
@@ -487,6 +528,7 @@ mod tests {
         assert_eq!(code(r#"{"type":"group","userId":"u","groupId":" "}"#), "missing_group_id");
         assert_eq!(code(r#"{"type":"alias","userId":"u"}"#), "missing_previous_id");
         assert_eq!(code(r#"{"type":"page","userId":null,"anonymousId":null}"#), "no_identifier");
+        assert_eq!(code(r#"{"type":"page","userId":"","anonymousId":" "}"#), "no_identifier");
         assert_eq!(code(r#"{"type":"page","userId":{}}"#), "invalid_field");
         assert_eq!(code(r#"{"type":"page","userId":"u","properties":[]}"#), "invalid_field");
         let long = "x".repeat(101);
@@ -494,6 +536,22 @@ mod tests {
             code(&format!(r#"{{"type":"page","userId":"u","messageId":"{long}"}}"#)),
             "message_id_too_long"
         );
+    }
+
+    #[test]
+    fn a_name_an_account_and_an_identifier_are_as_long_as_told() {
+        let long = |body: String| extract(&body, None).unwrap().too_long(10).map(|error| error.code);
+        let track =
+            |event: &str, user: &str| format!(r#"{{"type":"track","event":"{event}","userId":"{user}"}}"#);
+        assert_eq!(long(track("0123456789", "0123456789")), None);
+        assert_eq!(long(track("0123456789a", "u")), Some("name_too_long"));
+        // Bytes, not characters.
+        assert_eq!(long(track("012345678é", "u")), Some("name_too_long"));
+        assert_eq!(long(track("e", "0123456789a")), Some("identifier_too_long"));
+        let group = r#"{"type":"group","groupId":"0123456789a","userId":"u"}"#;
+        assert_eq!(long(group.to_owned()), Some("group_id_too_long"));
+        let external = r#"{"type":"page","context":{"externalIds":[{"type":"crm","id":"0123456789a"}]}}"#;
+        assert_eq!(long(external.to_owned()), Some("identifier_too_long"));
     }
 
     #[test]
@@ -509,6 +567,37 @@ mod tests {
         }
         assert_eq!(parse_time("1700000000"), Some(Timestamp(1_700_000_000_000)));
         assert_eq!(parse_time("yesterday"), None);
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_shows_is_none() {
+        for text in [
+            "-9223372036854775808",
+            "9223372036854775807",
+            "-62135596800001",
+            "253402300800000",
+            "-000001-01-01T00:00:00Z",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        assert_eq!(parse_time("0001-01-01T00:00:00Z"), Some(Timestamp(-62_135_596_800_000)));
+        assert_eq!(parse_time("9999-12-31T00:00:00Z"), Some(Timestamp(253_402_214_400_000)));
+        // Nor does a clock that is off by all of time move one there.
+        let (first, last) = (parse_time("0001-01-01"), parse_time("9999-12-31T00:00:00Z"));
+        assert_eq!(resolve_time(first, last, Timestamp(0)), Timestamp(-62_135_596_800_000));
+        assert_eq!(resolve_time(last, first, Timestamp(0)), Timestamp(253_402_300_799_999));
+    }
+
+    #[test]
+    fn members_are_never_more_than_their_bytes_allow() {
+        for body in [
+            r#"{"type":"page","userId":"u","properties":{"":0,"a":1,"b":2},"traits":{"a":1}}"#,
+            r#"{"type":"page","userId":"u","traits":{"":0}}"#,
+            r#"{"type":"page","userId":"u","properties":null}"#,
+        ] {
+            assert!(members(body) <= extract(body, None).unwrap().members_most, "{body}");
+        }
+        assert_eq!(members(r#"{"properties":{"":0,"a":1,"b":[1,2]},"traits":{"a":1}}"#), 3);
     }
 
     #[test]

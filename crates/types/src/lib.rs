@@ -7,11 +7,13 @@
 
 pub mod catalogue;
 pub mod decision;
+pub mod document;
 pub mod effect;
 pub mod event;
 pub mod ids;
 pub mod message;
 pub mod outbox;
+pub mod rejected;
 pub mod suggest;
 pub mod time;
 pub mod workspace;

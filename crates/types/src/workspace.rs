@@ -307,6 +307,10 @@ impl Selection {
 }
 
 /// A destination.
+///
+/// One that is new to an audience or a computed trait, because it is new itself, names it newly or was enabled again, is
+/// told of the present members (`Audience Entered`, `initial: true`) and values, then of changes. What happens while it is
+/// disabled is lost to it. Changes of plain traits and messages are sent as they come: those from before are not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Destination {
     /// Its key.

@@ -10,9 +10,10 @@ use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
 use crate::extract::{Path, Query};
-use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use axum::routing::options;
+use axum::{Json, Router};
 use paging::{Asked, Wanted};
 
 /// A read of the state: it may fail, and what was read may be refused.
@@ -32,7 +33,10 @@ pub(crate) fn routes() -> Described {
 
 pub(crate) fn open_routes() -> Described {
     let what = operation("What a page may know about its own visitor").query::<personalise::Visitor>().open();
-    Described::default().get("/v1/personalize", what, personalise::personalise)
+    let mut described = Described::default().get("/v1/personalize", what, personalise::personalise);
+    let asked = Router::new().route("/v1/personalize", options(personalise::preflight));
+    described.router = described.router.merge(asked);
+    described
 }
 
 async fn part(

@@ -85,6 +85,20 @@ pub(super) async fn personalise(
     response
 }
 
+/// What a browser asks before it asks: a page that sends headers of its own may do so. Which page may read the answer is
+/// said with the answer.
+pub(super) async fn preflight(headers: HeaderMap) -> Response {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let allowed = asked.unwrap_or_else(|| HeaderValue::from_static("content-type"));
+    let said = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, OPTIONS")),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
+    ];
+    (StatusCode::NO_CONTENT, said).into_response()
+}
+
 /// A refusal that every page may read: it says nothing of the visitor.
 fn readable<const N: usize>(headers: [(header::HeaderName, &'static str); N], refused: Refused) -> Response {
     (headers, [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")], refused).into_response()

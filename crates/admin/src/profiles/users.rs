@@ -3,7 +3,7 @@
 use super::paging::{Asked, Class};
 use super::{Found, traits};
 use crate::Admin;
-use crate::answer::Refused;
+use crate::answer::{Refused, stored};
 use onefold_delivery::render::iso;
 use onefold_fold::query::{Owned, Person, Place, Query, Which};
 use onefold_types::{AudienceId, EventRef, Identifier, Position, Timestamp};
@@ -165,8 +165,11 @@ fn events(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> 
 
 fn event(event: &Owned) -> Value {
     let message = &event.message;
-    let body: Value = serde_json::from_slice(&message.body).unwrap_or_default();
-    json!({
+    let (body, unreadable) = match stored(&message.message_id, &message.body) {
+        Ok(body) => (body, None),
+        Err(why) => (Value::Null, Some(why)),
+    };
+    let mut told = json!({
         "type": message.message_type.as_str(),
         "event": message.name,
         "message_id": message.message_id,
@@ -177,7 +180,11 @@ fn event(event: &Owned) -> Value {
         "traits": body.get("traits").cloned().unwrap_or(Value::Null),
         "context": body.get("context").cloned().unwrap_or(json!({})),
         "external_ids": message.ids.iter().map(|(t, v)| json!({ "type": t, "id": v })).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(why) = unreadable {
+        told["unreadable"] = why.into();
+    }
+    told
 }
 
 fn place_text((ts, at): Place) -> String {
@@ -190,4 +197,34 @@ fn place_from(text: &str) -> Option<Place> {
     let ts = Timestamp(parts.next()?.parse().ok()?);
     let position = Position(parts.next()?.parse().ok()?);
     Some((ts, EventRef { position, index: parts.next()?.parse().ok()? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onefold_types::{Message, MessageType};
+
+    fn told(body: &str) -> Value {
+        let message = Message {
+            message_type: MessageType::Page,
+            ts: Timestamp(5),
+            message_id: "m".to_owned(),
+            source: "web".to_owned(),
+            name: "Home".to_owned(),
+            ids: Vec::new(),
+            group_id: String::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        let at = EventRef { position: Position(0), index: 0 };
+        event(&Owned { ts: Timestamp(5), received_at: Timestamp(6), at, message })
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_does_not_look_like_an_empty_one() {
+        assert!(
+            told(r#"{"properties":{"a":"\ud83d"}}"#)["unreadable"].as_str().unwrap().contains("is not JSON")
+        );
+        assert_eq!(told("{}").get("unreadable"), None);
+        assert_eq!(told(r#"{"properties":{"a":1}}"#)["properties"], json!({ "a": 1 }));
+    }
 }

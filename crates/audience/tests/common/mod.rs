@@ -1,7 +1,15 @@
 //! Profiles in memory, driven through a plan as the fold drives them: records in order of receive time, timers in
 //! between, memberships compared with the oracle at any millisecond.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, dead_code, reason = "a test says what it expects")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    clippy::redundant_clone,
+    dead_code,
+    reason = "a test says what it expects"
+)]
 
 pub mod random;
 

@@ -1,4 +1,4 @@
-//! A destination that is changed, paused, removed or brought back while requests are under way.
+//! A destination that is changed or paused while requests are under way.
 
 use crate::world::*;
 use onefold_connector::Outcome;
@@ -54,32 +54,6 @@ async fn a_paused_one_notes_what_is_under_way_and_keeps_the_rest() {
     delivery.configure(&world.catalogue(&json!({}), &[]));
     soon(|| world.left() == 0).await;
     assert_eq!(world.came().len(), 4);
-    delivery.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_removed_one_that_comes_back_waits_for_what_it_had_under_way() {
-    let (world, gate) = held();
-    let delivery = world.delivery();
-    let with = world.catalogue(&json!({}), &[]);
-    let mut without = with.clone();
-    without.workspace.destinations.clear();
-    without.destinations.clear();
-    delivery.configure(&with);
-    soon(|| world.calls().len() == 2).await;
-    delivery.configure(&without);
-    assert!(delivery.status().is_empty());
-    delivery.configure(&with);
-    a_while().await;
-    assert_eq!(world.calls().len(), 2, "the old requests are under way still");
-    gate.notify_waiters();
-    soon(|| world.left() == 0).await;
-    assert_eq!(world.came(), [1, 3, 2], "each once, in order");
-    delivery.configure(&without);
-    world.emit(5, 7);
-    delivery.wake();
-    a_while().await;
-    assert_eq!((world.came().len(), world.left()), (3, 1), "what is removed sends nothing");
     delivery.stop().await;
 }
 

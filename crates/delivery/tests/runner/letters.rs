@@ -139,6 +139,34 @@ async fn an_event_that_is_gone_is_a_dead_letter_and_no_empty_message() {
     delivery.stop().await;
 }
 
+/// A cut emoji was once taken as it came: valid by JSON's grammar, and no text.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_a_dead_letter_and_no_message_that_says_something_else() {
+    let world = World::new();
+    let message = Message {
+        message_type: MessageType::Track,
+        ts: Timestamp(5),
+        message_id: "m".to_owned(),
+        source: "web".to_owned(),
+        name: "Order".to_owned(),
+        ids: Vec::new(),
+        group_id: String::new(),
+        body: br#"{"event":"Order","properties":{"note":"\ud83d"}}"#.to_vec(),
+    };
+    let record = Record::Messages(vec![message]).encode();
+    world.log.append(record, Box::new(|appended| assert!(appended.is_ok())));
+    world.put(1, 1, &forwarded(1, Position(0), 0));
+    let change = Change::TraitChanged { key: "note".to_owned(), value: r#""\ud83d""#.to_owned() };
+    world.put(1, 2, &Effect { change, ..World::effect(2, 2, &[]) });
+    let delivery = world.start();
+    soon(|| world.left() == 0).await;
+    assert_eq!(world.calls().len(), 0);
+    let letters = delivery.dead_letters("hook", 0, 10).unwrap();
+    assert_eq!(letters.len(), 2);
+    assert!(letters.iter().all(|letter| letter.answer.text.contains("is not JSON")), "{letters:?}");
+    delivery.stop().await;
+}
+
 /// A body is what was sent first, whatever the catalogue says later.
 #[tokio::test(start_paused = true)]
 async fn a_body_is_frozen_at_the_first_attempt() {
@@ -190,9 +218,10 @@ async fn what_was_overtaken_is_sent_as_it_stands_now() {
     world.plan(|_| took());
     let changes = [computed("5"), plain("null"), Change::Exited { audience: AudienceId(1) }];
     for (number, change) in (1..).zip(changes) {
-        // The profile was merged away, and goes by its survivor's names.
+        // The profile was merged away, and goes by its survivor's names; the fold is a day behind the clock.
         world.standing.is_now(Effect {
             change,
+            effective: Timestamp(WALL - 86_400_000),
             profile_id: "survivor".to_owned(),
             ..World::effect(number, 8, &[])
         });
@@ -208,7 +237,7 @@ async fn what_was_overtaken_is_sent_as_it_stands_now() {
         let body: serde_json::Value = serde_json::from_slice(&last.items[0].body).unwrap();
         let properties = body["properties"].as_object().unwrap();
         assert_eq!((properties.get(property), &body["event"]), (Some(&value), &event.into()), "{body}");
-        assert_eq!(body["timestamp"], "2023-11-14T22:13:20.000Z", "true as of now");
+        assert_eq!(body["timestamp"], "2023-11-13T22:13:20.000Z", "as of the state, not of the clock");
         assert_eq!(
             (&body["userId"], &body["context"]["onefold"]["profile_id"]),
             (&"u8".into(), &"survivor".into())

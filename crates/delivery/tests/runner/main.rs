@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
 
 mod change;
+mod deleted;
 mod disk;
 mod letters;
 mod order;
 mod patience;
+mod redriven;
+mod removed;
 #[path = "../stood/mod.rs"]
 mod stood;
 mod together;

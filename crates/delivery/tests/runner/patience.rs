@@ -3,6 +3,8 @@
 use crate::world::*;
 use onefold_delivery::BreakerState;
 use onefold_delivery::breaker::LANES;
+use onefold_types::effect::{Change, Effect};
+use onefold_types::{EventRef, Position};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -138,6 +140,26 @@ async fn the_breaker_opens_asks_with_one_request_and_closes() {
     assert_eq!(status(&delivery).delivered, 50);
     assert_eq!(status(&delivery).oldest, None);
     delivery.stop().await;
+}
+
+/// That an event is gone says nothing of the other side: nobody was asked.
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_without_a_request_leaves_the_breaker_open() {
+    let mut world = World::new();
+    world.options.in_flight = 1;
+    let count = AtomicUsize::new(0);
+    world.plan(move |_| if count.fetch_add(1, Ordering::SeqCst) < LANES { later(None) } else { Deed::Hang });
+    (1..=LANES as u64).for_each(|number| world.emit(number, number));
+    // Never tried, so they are the first that go when it asks.
+    let gone = Change::Event { at: EventRef { position: Position(999), index: 0 } };
+    for number in [21, 22] {
+        world.put(1, number, &Effect { change: gone.clone(), ..World::effect(number, number, &[]) });
+    }
+    let delivery = world.start();
+    until(Duration::from_millis(100), || world.calls().len() == LANES + 1).await;
+    a_while().await;
+    let status = status(&delivery);
+    assert_eq!((status.dead, status.breaker, status.in_flight), (2, BreakerState::HalfOpen, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,7 +121,7 @@ pub fn later(after: Option<Duration>) -> Deed {
 }
 
 pub fn refused() -> Deed {
-    Deed::Say(Outcome::Refused(answer(410)))
+    Deed::Say(Outcome::Refused(answer(422)))
 }
 
 /// Refused for one of those that came together, without saying for which.

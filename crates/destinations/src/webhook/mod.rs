@@ -1,11 +1,26 @@
 //! The signed webhook: Standard Webhooks (standardwebhooks.com, specification 1.0.0) to any URL.
 //!
 //! With `batch` in the config a body is `{"batch":[…]}`, however many messages it has, and its `webhook-id` is made of
-//! theirs. A batch that is refused with 400, 409, 413 or 422 may be refused for one message, so it is
-//! [`Outcome::RefusedTogether`]: delivery sends its halves, and theirs, until what is refused is alone. Every other refusal
-//! (401, 403, 404, 405, 410, a redirect, a private address, …) is about the sender or the address, and would be the same
-//! for each part: it is the outcome of each message, after one request. A receiver that says 400 for a wrong signature
-//! costs two requests a message until it is mended: answer 401.
+//! theirs.
+//!
+//! What an answer means (`judge`, which is the whole of it):
+//!
+//! | answer | is about | what follows |
+//! |---|---|---|
+//! | 2xx | the message | delivered |
+//! | 400, 409, 413, 422 | the message | refused for good; of a batch: sent in halves ([`Outcome::RefusedTogether`]) |
+//! | 410 | the endpoint | tried again, an hour later if it names no time |
+//! | 408, 425, 429, 5xx | the moment | tried again, at the time of its `Retry-After` if it names one |
+//! | every other status: 401, 403, 404, 405, 415, 451, … | the endpoint | tried again, likewise |
+//! | 3xx | the endpoint | tried again; never followed |
+//! | none: no connection, no answer in time, a private address, a request that cannot be made | the endpoint | tried again |
+//!
+//! Standard Webhooks and Svix take everything but 2xx for a failure that is tried again, redirects too. We do so where the
+//! answer would be the same for the next message: a route that is missing for a minute or a secret that was rotated too
+//! early must not cost a dead letter a message. What says that this one message will never do is final at once, for its
+//! person's next message waits behind it. 410 asks the sender to disable the endpoint: that is the operator's to do, so
+//! until then it is asked as rarely as makes sense. A receiver that says 400 for a wrong signature makes dead letters, and
+//! of a batch costs two requests a message, until it is mended: answer 401.
 
 mod config;
 mod sign;
@@ -15,12 +30,15 @@ pub use sign::{Key, signature};
 
 use hyper::Method;
 use onefold_connector::{
-    Answer, Client, ClientError, ConfigError, Connector, Outcome, Outcomes, Rendered, Reply, Request,
-    retry_after,
+    Answer, Client, ConfigError, Connector, Outcome, Outcomes, Rendered, Reply, Request, retry_after,
 };
+use std::time::Duration;
 
 /// Characters of an answer that are kept.
 const ANSWER_CHARS: usize = 2_000;
+
+/// How long an endpoint is left alone that says it is gone for good.
+const GONE_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// A webhook, ready to be sent to.
 pub struct Webhook {
@@ -58,23 +76,19 @@ impl Webhook {
         // to send it again.
         match self.client.send_for_status(request).await {
             Ok(reply) => judge(&reply, now),
+            // Each kind is about the endpoint or the way to it, and would be the same for every message.
             Err(error) => {
-                let answer = Answer { status: 0, text: error.to_string() };
-                match error {
-                    ClientError::Private { .. } | ClientError::Invalid(_) => Outcome::Refused(answer),
-                    ClientError::Connection(_) | ClientError::Timeout(_) => {
-                        Outcome::Retry { after: None, answer }
-                    }
-                }
+                Outcome::Retry { after: None, answer: Answer { status: 0, text: error.to_string() } }
             }
         }
     }
 }
 
-/// What a status means: 2xx has it; 408, 425, 429 and 5xx may have it later; the rest never will.
+/// What an answer means: the table in the module's head.
 fn judge(reply: &Reply, now: i64) -> Outcome {
     let text: String = String::from_utf8_lossy(&reply.body).chars().take(ANSWER_CHARS).collect();
     let answer = Answer { status: reply.status, text };
+    let named = retry_after(reply, now);
     match reply.status {
         200..300 => Outcome::Delivered(answer),
         300..400 => {
@@ -82,19 +96,19 @@ fn judge(reply: &Reply, now: i64) -> Outcome {
             let text = format!(
                 "redirects to {to}; redirects are not followed: put the final address into `config.url`"
             );
-            Outcome::Refused(Answer { text, ..answer })
+            Outcome::Retry { after: named, answer: Answer { text, ..answer } }
         }
-        408 | 425 | 429 | 500.. => Outcome::Retry { after: retry_after(reply, now), answer },
-        _ => Outcome::Refused(answer),
+        400 | 409 | 413 | 422 => Outcome::Refused(answer),
+        410 => Outcome::Retry { after: named.or(Some(GONE_PAUSE)), answer },
+        _ => Outcome::Retry { after: named, answer },
     }
 }
 
 /// What an answer to a request with `count` messages says of each of them.
 fn of_each(outcome: Outcome, count: usize) -> Outcome {
     match outcome {
-        Outcome::Refused(answer) if count > 1 && matches!(answer.status, 400 | 409 | 413 | 422) => {
-            Outcome::RefusedTogether(answer)
-        }
+        // Whatever is about a message may be about one of these.
+        Outcome::Refused(answer) if count > 1 => Outcome::RefusedTogether(answer),
         outcome => outcome,
     }
 }
@@ -149,14 +163,30 @@ mod tests {
                 Outcome::RefusedTogether(_) => "refused together",
             }
         };
-        for status in [200, 201, 202, 204, 299] {
-            assert_eq!(judged(status), "delivered", "{status}");
+        for status in 100..=999 {
+            let expected = match status {
+                200..=299 => "delivered",
+                400 | 409 | 413 | 422 => "refused",
+                _ => "retry",
+            };
+            assert_eq!(judged(status), expected, "{status}");
         }
-        for status in [408, 425, 429, 500, 502, 503, 504, 599, 999] {
-            assert_eq!(judged(status), "retry", "{status}");
-        }
-        for status in [101, 300, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 422, 499] {
-            assert_eq!(judged(status), "refused", "{status}");
+    }
+
+    #[test]
+    fn who_is_gone_is_left_alone_for_an_hour_unless_it_names_a_time() {
+        let after = |status: u16, headers: Vec<(String, String)>| match judge(
+            &Reply { status, headers, body: Vec::new() },
+            0,
+        ) {
+            Outcome::Retry { after, .. } => after,
+            outcome => panic!("{outcome:?}"),
+        };
+        let named = |seconds: &str| vec![("retry-after".to_owned(), seconds.to_owned())];
+        assert_eq!(after(410, Vec::new()), Some(Duration::from_secs(3_600)));
+        assert_eq!(after(410, named("5")), Some(Duration::from_secs(5)));
+        for status in [301, 401, 403, 404, 405, 503] {
+            assert_eq!(after(status, Vec::new()), None, "{status}");
         }
     }
 
@@ -184,7 +214,7 @@ mod tests {
     fn a_redirect_names_where_it_would_lead() {
         let headers = vec![("location".to_owned(), "http://169.254.169.254/".to_owned())];
         let outcome = judge(&Reply { status: 302, headers, body: Vec::new() }, 0);
-        let Outcome::Refused(answer) = outcome else { panic!("{outcome:?}") };
+        let Outcome::Retry { after: None, answer } = outcome else { panic!("{outcome:?}") };
         assert!(answer.text.contains("http://169.254.169.254/") && answer.status == 302);
     }
 }

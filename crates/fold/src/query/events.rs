@@ -7,7 +7,7 @@
 use super::{Owned, Query};
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::memory::name_key;
+use crate::names::number_of;
 use crate::rows;
 use onefold_identity::engine::{Range, owned_ranges};
 use onefold_identity::graph::Graph;
@@ -128,11 +128,7 @@ impl Query<'_, '_> {
         let mut ids = BTreeSet::new();
         for name in names {
             for message_type in MessageType::ALL {
-                let Some(bytes) = self.batch.txn.get(Table::Name, &name_key(message_type, name))? else {
-                    continue;
-                };
-                let id = bytes.first_chunk::<4>().ok_or(Error::Decode { what: "name", source: None })?;
-                ids.insert(NameId(u32::from_be_bytes(*id)));
+                ids.extend(number_of(self.batch.txn.as_ref(), message_type, name)?);
             }
         }
         Ok(ids)

@@ -5,6 +5,7 @@
 
 use super::Shadow;
 use super::compare::Numbers;
+use super::shadow::named_here;
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::graph::operation_key;
@@ -126,11 +127,12 @@ impl Batch<'_> {
             links.insert(key, rows::number_key(numbers.node(anchor).0));
         }
         self.replace(Table::Devlink, links)?;
-        let names = self.names_of(shadow);
+        let names = self.names_of(shadow)?;
         let mut streams = Rows::new();
         for (stream, row, _) in shadow.graph.rows() {
             let set = sets.get(&row.set).copied().unwrap_or_default();
-            let name = names.get(row.name.0 as usize).copied().unwrap_or_default();
+            let name = named_here(row.name).map_or(Some(row.name), |place| names.get(place).copied());
+            let name = name.unwrap_or_default();
             let key = rows::stream_key(numbers.node(stream), row.ts, row.at);
             streams.insert(key, rows::stream_value(name, set));
         }

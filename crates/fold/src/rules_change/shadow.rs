@@ -16,6 +16,14 @@ use onefold_types::{EventRef, MessageType, NameId, NodeId, Position, SetId, Time
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Set in the number of a name that only the shadow has; the fold's numbers do not get there.
+const NAMED_HERE: u32 = 1 << 31;
+
+/// The place of a name that only the shadow has, in [`Shadow::names`].
+pub(super) fn named_here(id: NameId) -> Option<usize> {
+    (id.0 & NAMED_HERE != 0).then_some((id.0 & !NAMED_HERE) as usize)
+}
+
 /// Bytes of the log that are read at once.
 const READ_BYTES: usize = 4 << 20;
 
@@ -28,7 +36,8 @@ pub struct Shadow {
     position: Position,
     /// Decisions below it are.
     decisions: u64,
-    /// Event names by the number that the graph's rows have: that of the fold comes when the graph is taken over.
+    /// Event names that the fold has no number for, by [`NAMED_HERE`] and their place: they get one when the graph is
+    /// taken over. They are few: those of messages that only these rules find somebody for.
     pub(super) names: Vec<(MessageType, String)>,
     name_ids: HashMap<(MessageType, String), NameId>,
 }
@@ -62,13 +71,13 @@ impl Shadow {
         }
     }
 
-    fn name(&mut self, message_type: MessageType, name: &str) -> NameId {
+    /// The number of a name that the fold has none for.
+    fn name_here(&mut self, message_type: MessageType, name: &str) -> NameId {
         let key = (message_type, name.to_owned());
         if let Some(id) = self.name_ids.get(&key) {
             return *id;
         }
-        // There are as many event names as the fold has numbers for.
-        let id = NameId(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
+        let id = NameId(NAMED_HERE | u32::try_from(self.names.len()).unwrap_or(u32::MAX));
         self.names.push(key.clone());
         self.name_ids.insert(key, id);
         id
@@ -80,7 +89,10 @@ impl Shadow {
         let ids = rules.usable(raw).ids;
         let Ok(observed) = observe(rules, &mut self.graph, &ids, ts, said.message_id);
         if let Some(stream) = observed.stream {
-            let name = self.name(said.message_type, said.name);
+            let name = match said.name {
+                Name::Known(id) => id,
+                Name::Unknown(message_type, name) => self.name_here(message_type, name),
+            };
             let row = StreamRow { ts, at, name, set: observed.set };
             self.graph.add_message(stream, row, said.message_id);
         }
@@ -90,8 +102,15 @@ impl Shadow {
 /// What the graph asks of a message beside its identifiers.
 struct Said<'a> {
     message_id: &'a str,
-    message_type: MessageType,
-    name: &'a str,
+    name: Name<'a>,
+}
+
+/// An event's name.
+enum Name<'a> {
+    /// By the fold's number.
+    Known(NameId),
+    /// The fold has none.
+    Unknown(MessageType, &'a str),
 }
 
 impl Batch<'_> {
@@ -177,8 +196,7 @@ impl Batch<'_> {
                 let ids = set.iter().filter_map(|node| nodes.get(node));
                 let raw: Vec<(String, String)> =
                     ids.map(|id| (id.id_type.clone(), id.value.clone())).collect();
-                let Some((message_type, name)) = self.name_of(row.name)? else { continue };
-                let said = Said { message_id: "", message_type, name: &name };
+                let said = Said { message_id: "", name: Name::Known(row.name) };
                 shadow.observe(&raw, row.ts, row.at, &said);
             }
         }
@@ -246,8 +264,11 @@ impl Batch<'_> {
             if self.is_folded(at, &view)? {
                 let raw: Vec<(String, String)> =
                     view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
-                let said =
-                    Said { message_id: view.message_id, message_type: view.message_type, name: view.name };
+                let name = match self.known_name(view.message_type, view.name)? {
+                    Some(id) => Name::Known(id),
+                    None => Name::Unknown(view.message_type, view.name),
+                };
+                let said = Said { message_id: view.message_id, name };
                 shadow.observe(&raw, view.ts.min(entry.rt), at, &said);
             }
         }
@@ -261,8 +282,8 @@ impl Batch<'_> {
         Ok(seen.map(|bytes| rows::seen_from(&bytes)).transpose()? == Some(at))
     }
 
-    /// The number under which the fold has an event name, given now if it has none.
-    pub(super) fn names_of(&mut self, shadow: &Shadow) -> Vec<NameId> {
+    /// The numbers of the names that the shadow named itself, given now if the fold has none yet.
+    pub(super) fn names_of(&mut self, shadow: &Shadow) -> Result<Vec<NameId>, Error> {
         shadow.names.iter().map(|(message_type, name)| self.name(*message_type, name)).collect()
     }
 }

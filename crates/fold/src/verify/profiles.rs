@@ -39,6 +39,7 @@ impl Batch<'_> {
             }
             armed += u64::from(profile.armed.is_some());
             memberships += profile.accounts.len() as u64;
+            self.verify_key(handle, &profile, found)?;
             self.verify_times(handle, &profile, found)?;
             self.verify_timer(handle, &profile, found)?;
             self.verify_profile(handle, &profile, found)?;

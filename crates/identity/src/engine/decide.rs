@@ -261,7 +261,7 @@ pub(crate) fn describe<G: Graph>(world: &mut World<'_, G>, breach: &Breach) -> R
             match limit.within {
                 None => format!("{name}: at most {} in one profile", limit.limit),
                 Some(ms) => {
-                    format!("{name}: at most {} within {} h in one profile", limit.limit, ms / 3_600_000)
+                    format!("{name}: at most {} within {} in one profile", limit.limit, written(ms))
                 }
             }
         }
@@ -271,4 +271,11 @@ pub(crate) fn describe<G: Graph>(world: &mut World<'_, G>, breach: &Breach) -> R
     let (a, b) = breach.witnesses;
     let witnesses = vec![world.node(a)?.id.clone(), world.node(b)?.id.clone()];
     Ok(Refusal { rule, witnesses })
+}
+
+/// A duration as a workspace writes it.
+fn written(ms: i64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let (length, unit) = units.into_iter().find(|(length, _)| ms % length == 0).unwrap_or((1, "ms"));
+    format!("{}{unit}", ms / length)
 }

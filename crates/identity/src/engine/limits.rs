@@ -129,28 +129,42 @@ impl<G: Graph> World<'_, G> {
                 return Some(Breach { rule: BreachRule::Cut, witnesses: (*node, *other) });
             }
         }
-        for (kind, values) in &a.kinds {
-            let Some(others) = b.kinds.get(kind) else { continue };
-            let rule = self.kind_at(*kind);
-            if values.len() + others.len() > rule.limit
-                && !within_limit(values, others, &rule)
-                && let (Some(x), Some(y)) = (values.first(), others.first())
-            {
-                return Some(Breach { rule: BreachRule::Limit(*kind), witnesses: (x.2, y.2) });
-            }
+        if let Some((kind, witnesses)) = self.broken_limit(a, b) {
+            return Some(Breach { rule: BreachRule::Limit(kind), witnesses });
         }
         if a.size + b.size > self.rules.size_cap() {
             return Some(Breach { rule: BreachRule::Size, witnesses: (a.first, b.first) });
         }
         None
     }
+
+    /// The type whose limit a union breaks, by (rank, type) if there are several, and a value of each side that shows it.
+    fn broken_limit(&self, a: &Summary, b: &Summary) -> Option<(u16, (NodeId, NodeId))> {
+        let place = |kind: u16| (self.kind_at(kind).rank, self.kind_name(kind));
+        let mut first: Option<(u16, (NodeId, NodeId))> = None;
+        for (kind, values) in &a.kinds {
+            let Some(others) = b.kinds.get(kind) else { continue };
+            let rule = self.kind_at(*kind);
+            if values.len() + others.len() <= rule.limit
+                || first.is_some_and(|(known, _)| place(known) < place(*kind))
+            {
+                continue;
+            }
+            if let Some(times) = too_full(values, others, &rule)
+                && let Some(witnesses) = witnesses(values, others, times)
+            {
+                first = Some((*kind, witnesses));
+            }
+        }
+        first
+    }
 }
 
-/// Whether no window holds values of more classes than the limit.
-fn within_limit(a: &[Value], b: &[Value], rule: &Kind) -> bool {
+/// The times, both included, between which there are values of more classes than the limit; `None` if there are none.
+fn too_full(a: &[Value], b: &[Value], rule: &Kind) -> Option<(i64, i64)> {
     let Some(width) = rule.within else {
         let classes: BTreeSet<NodeId> = a.iter().chain(b).map(|value| value.1).collect();
-        return classes.len() <= rule.limit;
+        return (classes.len() > rule.limit).then_some((i64::MIN, i64::MAX));
     };
     let mut times: Vec<(i64, NodeId)> = a.iter().chain(b).map(|value| (value.0, value.1)).collect();
     times.sort_unstable();
@@ -170,8 +184,23 @@ fn within_limit(a: &[Value], b: &[Value], rule: &Kind) -> bool {
         }
         *inside.entry(*class).or_default() += 1;
         if inside.len() > rule.limit {
-            return false;
+            return Some((times.get(start).map_or(*time, |(first, _)| *first), *time));
         }
     }
-    true
+    None
+}
+
+/// A value of each side: of two classes and between these times, which two legal sides always have that together are not.
+fn witnesses(a: &[Value], b: &[Value], (from, to): (i64, i64)) -> Option<(NodeId, NodeId)> {
+    let inside = |value: &&Value| (from..=to).contains(&value.0);
+    let (x, y) = (a.iter().find(inside).or(a.first())?, b.iter().find(inside).or(b.first())?);
+    let other = |values: &[Value]| values.iter().find(|value| inside(value) && value.1 != x.1).copied();
+    if x.1 != y.1 {
+        return Some((x.2, y.2));
+    }
+    match (other(b), other(a)) {
+        (Some(far), _) => Some((x.2, far.2)),
+        (None, Some(near)) => Some((near.2, y.2)),
+        (None, None) => Some((x.2, y.2)),
+    }
 }

@@ -11,7 +11,9 @@
 
 pub mod dense;
 pub mod engine;
+pub mod legal;
 pub mod notation;
+pub mod raw;
 
 use onefold_identity::oracle::{self, OracleEvent, Resolution};
 use onefold_identity::rules::Rules;

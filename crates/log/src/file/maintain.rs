@@ -13,27 +13,52 @@ use std::sync::{Arc, PoisonError, mpsc};
 const COPY: u64 = 1 << 20;
 
 impl Shared {
-    /// LOG-7. From the front, one by one, each durable before the next: a crash leaves no gap.
+    /// LOG-7. From the front, one by one, each durable before the next: a crash leaves no gap. A segment leaves the list
+    /// when its file is surely gone: one whose file could not be removed is tried again, and none behind it goes before.
     pub(super) fn trim(&self, before: u64) -> Result<Position, Error> {
         let _one = lock(&self.maintenance);
+        for _ in 0..self.given_up(before) {
+            let Some(first) = lock(&self.state).segments.first().cloned() else { break };
+            match std::fs::remove_file(&first.path) {
+                // Removed by an earlier trim that failed behind it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|e| Error::io("remove", &first.path, e))?,
+            }
+            segment::sync_directory(&self.options.directory)?;
+            lock(&self.state).segments.remove(0);
+        }
+        Ok(self.first())
+    }
+
+    /// Where the log would begin after `trim(before)`.
+    pub(super) fn trims_to(&self, before: u64) -> Position {
+        let given_up = self.given_up(before);
+        lock(&self.state).segments.get(given_up).map_or(Position(0), |segment| Position(segment.base))
+    }
+
+    fn first(&self) -> Position {
+        Position(lock(&self.state).segments.first().map_or(0, |segment| segment.base))
+    }
+
+    /// How many segments, counted from the front, end at or before `before` and are given up by the retention rule.
+    fn given_up(&self, before: u64) -> usize {
         let (bytes, age) = (self.options.retention.bytes, self.options.retention.age);
         let oldest =
             age.map(|age| self.options.clock.now().minus(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        loop {
-            let segments = lock(&self.state).segments.clone();
-            let size: u64 = segments.iter().map(|s| s.file().metadata().map_or(0, |m| m.len())).sum();
-            // The last one is active and stays.
-            let [first, second, ..] = segments.as_slice() else { break };
+        let segments = lock(&self.state).segments.clone();
+        let sizes: Vec<u64> =
+            segments.iter().map(|segment| segment.file().metadata().map_or(0, |m| m.len())).collect();
+        let mut size: u64 = sizes.iter().sum();
+        // The last one is active and stays.
+        let followed = segments.windows(2).zip(sizes);
+        let given_up = followed.take_while(|(pair, length)| {
+            let [_, second] = pair else { return false };
             let too_old = oldest.is_some_and(|oldest| second.floor < oldest);
             let too_much = bytes.is_some_and(|bytes| size > bytes);
-            if second.base > before || !(too_old || too_much) {
-                break;
-            }
-            lock(&self.state).segments.remove(0);
-            std::fs::remove_file(&first.path).map_err(|e| Error::io("remove", &first.path, e))?;
-            segment::sync_directory(&self.options.directory)?;
-        }
-        Ok(Position(lock(&self.state).segments.first().map_or(0, |segment| segment.base)))
+            size -= length;
+            second.base <= before && (too_old || too_much)
+        });
+        given_up.count()
     }
 }
 

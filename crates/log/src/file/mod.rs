@@ -283,6 +283,10 @@ impl Log for FileLog {
         Position(state.tail)
     }
 
+    fn trims_to(&self, before: Position) -> Position {
+        self.shared.trims_to(before.0)
+    }
+
     fn trim(&self, before: Position) -> Result<Position, Error> {
         self.shared.trim(before.0)
     }

@@ -33,8 +33,10 @@ Long values are cut with …; --json has them whole."#;
 pub(super) const DELIVERIES_EXAMPLES: &str = r#"Examples:
   onefold deliveries list
   onefold deliveries retry hook 17
+  onefold deliveries retry hook --all
 
-With --json `retry` prints a line of JSON for each letter that it tried."#;
+With --json `retry` prints a line of JSON for each letter that it tried; `retry --all` one for each request, with what was
+delivered and which letters failed."#;
 
 pub(super) const EXPORT_EXAMPLES: &str = r#"Examples:
   onefold export > workspace.yaml

@@ -3,13 +3,23 @@
 use crate::args::Check;
 use crate::http::Failed;
 use crate::workspace_file;
-use std::path::PathBuf;
+use onefold_destinations::{KINDS, connect};
+use onefold_types::document::{self, Wrong};
+use onefold_types::workspace::Workspace;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     let path = PathBuf::from(&check.what);
     if path.is_file() {
         return file(path, check.json);
+    }
+    if is_meant_as_file(&path) {
+        return Err(Failed::new(format!(
+            "there is no file {}\nhint: what to check is an expression or a workspace file",
+            path.display()
+        )));
     }
     let text = check.what.as_str();
     let failed = |error: onefold_audience::SyntaxError| Failed(error.render(text));
@@ -44,21 +54,70 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether something that is no file was meant as one. An expression has quotes or parentheses wherever it has a `/` or a dot
+/// before such an end.
+fn is_meant_as_file(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let ends = path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known));
+    (ends || text.contains(std::path::MAIN_SEPARATOR)) && !text.contains(['"', '\'', '(', ')'])
+}
+
+/// Everything that an apply to an empty server would refuse.
+fn problems(workspace: &Workspace, unchecked: &mut Vec<String>) -> Vec<Wrong> {
+    let mut found = document::problems(workspace);
+    for destination in &workspace.destinations {
+        let place = format!("destinations.{}", destination.key);
+        match connect(destination) {
+            Ok(_) => {}
+            // What a variable holds is known where the server is told.
+            Err(_) if KINDS.contains(&destination.kind.as_str()) && has_variable(&destination.config) => {
+                unchecked
+                    .push(format!("{place}.config: not checked: it has a variable that is not set here"));
+            }
+            Err(error) => found.push(Wrong { place, detail: error.to_string() }),
+        }
+    }
+    found
+}
+
+/// Whether a variable of the environment was left as it is.
+fn has_variable(config: &Value) -> bool {
+    match config {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(has_variable),
+        Value::Object(members) => members.values().any(has_variable),
+        _ => false,
+    }
+}
+
 fn file(path: PathBuf, as_json: bool) -> Result<ExitCode, Failed> {
-    let workspace = workspace_file::read(&[path], &|name| {
+    let document = workspace_file::read(&[path], &|name| {
         Some(std::env::var(name).unwrap_or_else(|_| format!("${{{name}}}")))
     });
-    let workspace = workspace.map_err(|error| Failed::new(error.to_string()))?;
-    let catalogue = onefold_fold::catalogue::next(None, workspace, "check").map_err(|problems| {
-        let text: Vec<String> = problems.iter().map(|p| format!("{}:\n{}", p.place, p.detail)).collect();
-        Failed(text.join("\n\n"))
-    })?;
+    let workspace = document.map_err(|error| Failed::because(&error))?.over(None);
+    let mut notes = Vec::new();
+    let mut wrong: Vec<String> = problems(&workspace, &mut notes)
+        .into_iter()
+        .map(|wrong| format!("{}:\n{}", wrong.place, wrong.detail))
+        .collect();
+    notes.extend(
+        document::notes(&workspace).into_iter().map(|note| format!("{}: {}", note.place, note.detail)),
+    );
+    let next = onefold_fold::catalogue::next(None, workspace, "check");
+    let catalogue = match next {
+        Ok(catalogue) if wrong.is_empty() => catalogue,
+        next => {
+            let more = next.err().unwrap_or_default();
+            wrong.extend(more.iter().map(|p| format!("{}:\n{}", p.place, p.detail)));
+            return Err(Failed(wrong.join("\n\n")));
+        }
+    };
     let (audiences, traits) = (catalogue.audiences.len(), catalogue.traits.len());
     let (destinations, sources) = (catalogue.destinations.len(), catalogue.sources.len());
     if as_json {
         let answer = serde_json::json!({
             "kind": "workspace", "audiences": audiences, "computed_traits": traits,
-            "destinations": destinations, "sources": sources,
+            "destinations": destinations, "sources": sources, "notes": notes,
         });
         println!("{answer}");
     } else {
@@ -66,6 +125,9 @@ fn file(path: PathBuf, as_json: bool) -> Result<ExitCode, Failed> {
             "the workspace is usable: {audiences} audiences, {traits} computed traits, \
              {destinations} destinations, {sources} sources"
         );
+        for note in notes {
+            println!("note: {note}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use crate::args::{LogFormat, Serve};
 use crate::http::Failed;
 use crate::{server, workspace_file};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -18,18 +19,57 @@ pub(crate) fn start_logging(format: LogFormat) {
     });
 }
 
+/// How long a start waits for its workspace file to be in force.
+const APPLIED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Waits for an apply that long and lets it go on beside the server if it takes longer: what a fold with a backlog needs is
+/// time, not a server that does not start. What is wrong with the file by then is an error, later a line of the log.
+async fn applied(
+    applying: impl Future<Output = Result<(), String>> + Send + 'static,
+    within: Duration,
+) -> Result<(), String> {
+    let mut applying = tokio::spawn(applying);
+    let broken_off =
+        |error: tokio::task::JoinError| Err(format!("the workspace file was not applied: {error}"));
+    match tokio::time::timeout(within, &mut applying).await {
+        Ok(outcome) => outcome.unwrap_or_else(broken_off),
+        Err(_) => {
+            tracing::warn!("the fold has a backlog; the workspace file is applied when that is done");
+            tokio::spawn(async move {
+                match applying.await.unwrap_or_else(broken_off) {
+                    Ok(()) => tracing::info!("the workspace file is applied"),
+                    Err(error) => tracing::error!(%error, "the workspace file could not be applied"),
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
 pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
     start_logging(serve.log_format);
+    if serve.trust_proxy
+        && serve.listen.ip().is_loopback()
+        && serve.admin_token.as_deref().unwrap_or_default().is_empty()
+    {
+        return Err(Failed::new(format!(
+            "--trust-proxy says that a proxy passes requests on to {}, and without an admin token everyone behind that \
+             proxy would be taken for this machine\nhint: give a token too, with --admin-token or ONEFOLD_ADMIN_TOKEN",
+            serve.listen
+        )));
+    }
     let workspace = match serve.workspace.as_slice() {
         [] => None,
         files => {
             let read = workspace_file::read(files, &|name| std::env::var(name).ok());
-            Some(read.map_err(|error| Failed::new(error.to_string()))?)
+            Some(read.map_err(|error| Failed::because(&error))?)
         }
     };
     let running = server::start(&serve).await?;
     if let Some(workspace) = workspace {
-        running.admin.apply_at_start(workspace).await.map_err(Failed)?;
+        let admin = running.admin.clone();
+        let applying = async move { admin.apply_at_start(workspace).await };
+        applied(applying, APPLIED_WITHIN).await.map_err(Failed)?;
     }
     if let Some(token) = &running.new_token {
         println!("admin token (shown once): {token}");
@@ -46,4 +86,26 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
     };
     running.stop().await;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_start_waits_for_its_workspace_file_only_so_long() {
+        let wrong = async { Err("audiences.a: no".to_owned()) };
+        assert_eq!(applied(wrong, Duration::MAX).await, Err("audiences.a: no".to_owned()));
+        assert_eq!(applied(async { Ok(()) }, Duration::MAX).await, Ok(()));
+        let (folded, backlog) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let applying = async move {
+            let _ = backlog.await;
+            done.send(()).map_err(|()| "nobody waits".to_owned())
+        };
+        assert_eq!(applied(applying, Duration::ZERO).await, Ok(()));
+        // It goes on for all that.
+        folded.send(()).unwrap();
+        is_done.await.unwrap();
+    }
 }

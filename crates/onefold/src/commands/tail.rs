@@ -1,6 +1,7 @@
 //! `onefold tail`: what is happening now, a line each.
 
 use crate::args::Tail;
+use crate::commands::text::clean;
 use crate::http::{Failed, Remote, encoded};
 use serde_json::Value;
 use std::io::Write;
@@ -45,7 +46,8 @@ fn line(event: &str, tail: &Tail) -> Option<String> {
         return Some(serde_json::json!({ "happening": kind, "data": data }).to_string());
     }
     let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
-    Some(match kind {
+    // Senders choose names and ids.
+    Some(clean(&match kind {
         "folded" => {
             let message = &data["message"];
             let who = message["userId"].as_str().or(message["anonymousId"].as_str()).unwrap_or("-");
@@ -55,5 +57,30 @@ fn line(event: &str, tail: &Tail) -> Option<String> {
         }
         "missed" => format!("({} more than this line could follow)", data["count"]),
         _ => format!("{kind} {data}"),
-    })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+
+    fn tail(more: &[&str]) -> Tail {
+        let Command::Tail(tail) = Args::parse_from([&["onefold", "tail"], more].concat()).command else {
+            unreachable!("`tail` is the command")
+        };
+        tail
+    }
+
+    #[test]
+    fn what_senders_choose_does_not_reach_the_terminal_as_it_is() {
+        // As the server writes it: JSON leaves what is beyond ASCII as it is.
+        let data = serde_json::json!({ "timestamp": "t", "type": "track", "name": "\u{1b}]0;owned\u{7}",
+            "message": { "userId": "\u{9b}2J\u{202e}u1", "properties": { "a": "\u{9b}31m\u{7f}" } } });
+        let shown = line(&format!("event: folded\ndata: {data}\n\n"), &tail(&[])).unwrap();
+        assert_eq!(shown, "t track \\u{1b}]0;owned\\u{7} \\u{9b}2J\\u{202e}u1 {\"a\":\"\\u{9b}31m\\u{7f}\"}");
+        let split = "event: split\ndata: {\"id\":\"\u{9b}2J\"}\n\n";
+        assert_eq!(line(split, &tail(&["--all"])).unwrap(), "split {\"id\":\"\\u{9b}2J\"}");
+    }
 }

@@ -5,8 +5,9 @@ use crate::http::Failed;
 use crate::server::read_secret;
 use onefold_fold::CacheSizes;
 use onefold_fold::verify::verify;
-use onefold_log::{FileLog, FileLogOptions};
+use onefold_log::{FileLog, FileLogOptions, Log};
 use onefold_store::{FjallOptions, FjallStore};
+use onefold_types::Position;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -19,6 +20,26 @@ fn because(what: &str, error: &dyn Error) -> Failed {
         cause = error.source();
     }
     Failed::new(text)
+}
+
+/// What it comes to, and what can be done: a log that retention has trimmed does not give the whole state back.
+fn conclusion(wrong: u64, first: Position) -> String {
+    let what = match wrong {
+        0 => return "everything holds".to_owned(),
+        1 => "1 thing does not hold".to_owned(),
+        count => format!("{count} things do not hold"),
+    };
+    if first == Position::default() {
+        return format!(
+            "{what}; the state can be made anew from the log: move `state` away and start the server"
+        );
+    }
+    format!(
+        "{what}. Retention has trimmed the log up to position {first}, so a state that is made anew from it lacks what \
+         stood there: events, identifiers that only they had, and operator decisions (links, cuts, forces, blocks). \
+         Put a backup of the data folder back; or move `state` away, start the server, and decide anew what \
+         `onefold decisions list` shows now"
+    )
 }
 
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failed> {
@@ -62,13 +83,28 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failed> {
         for finding in &found.findings {
             println!("{}: {}", finding.invariant, finding.detail);
         }
-        match found.found {
-            0 => println!("everything holds"),
-            1 => println!("1 thing does not hold"),
-            count => println!(
-                "{count} things do not hold; the state can be made anew from the log: move `state` away"
-            ),
-        }
+        println!("{}", conclusion(found.found, log.first()));
     }
     Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_log_is_said_to_give_the_state_back() {
+        assert_eq!(conclusion(0, Position(7)), "everything holds");
+        let whole = conclusion(2, Position(0));
+        assert!(
+            whole.starts_with("2 things do not hold") && whole.contains("made anew from the log"),
+            "{whole}"
+        );
+        let trimmed = conclusion(1, Position(4_096));
+        assert!(trimmed.starts_with("1 thing does not hold"), "{trimmed}");
+        assert!(
+            trimmed.contains("4096") && trimmed.contains("decisions") && trimmed.contains("backup"),
+            "{trimmed}"
+        );
+    }
 }

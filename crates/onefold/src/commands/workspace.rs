@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 fn read(files: &[PathBuf]) -> Result<Value, Failed> {
     let workspace = workspace_file::read(files, &|name| std::env::var(name).ok())
-        .map_err(|e| Failed::new(e.to_string()))?;
+        .map_err(|error| Failed::because(&error))?;
     serde_json::to_value(workspace).map_err(|e| Failed::new(e.to_string()))
 }
 
@@ -28,8 +28,9 @@ fn shown(answer: &Value) -> String {
             Some("remove") => '-',
             _ => '~',
         };
+        let from = change["from"].as_str().map(|from| format!(" (was {from})")).unwrap_or_default();
         text.push_str(&format!(
-            "{sign} {} {}\n",
+            "{sign} {} {}{from}\n",
             change["kind"].as_str().unwrap_or_default(),
             change["key"].as_str().unwrap_or_default()
         ));
@@ -170,12 +171,17 @@ impl serde::Serialize for Plain<'_> {
     }
 }
 
-/// A file says what differs from the defaults: members that are `null`, empty or `enabled: true` go.
+/// A file says what differs from the defaults: members that are `null`, empty or `enabled: true` go. A destination's config
+/// stays as it was written: only its kind knows what its defaults are.
 fn without_defaults(value: &mut Value) {
     match value {
         Value::Object(object) => {
-            object.values_mut().for_each(without_defaults);
+            object
+                .iter_mut()
+                .filter(|(key, _)| *key != "config")
+                .for_each(|(_, item)| without_defaults(item));
             object.retain(|key, item| match item {
+                _ if key == "config" => !item.is_null(),
                 Value::Null => false,
                 Value::String(text) => !text.is_empty(),
                 Value::Array(items) => !items.is_empty(),

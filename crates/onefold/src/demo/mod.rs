@@ -5,60 +5,38 @@ mod shop;
 
 use crate::args::{Demo, LogFormat, Serve};
 use crate::http::{Failed, Remote};
+use crate::server::Running;
 use crate::{commands, server, workspace_file};
 use hyper::Method;
+use onefold_types::document::Document;
 use receiver::Receiver;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The sample shop's write key.
 const WRITE_KEY: &str = "wk_shop_web";
 
 pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
     commands::serve::start_logging(LogFormat::Text);
-    let (data, temporary) = match &demo.data {
-        Some(data) => (data.clone(), false),
-        None => (std::env::temp_dir().join(format!("onefold-demo-{}", std::process::id())), true),
-    };
+    // From the first moment on, so that whatever ends the demo leaves nothing behind.
+    let mut stop = Stop::listen()?;
+    let folder = Folder::of(demo.data.as_deref());
     let receiver = Receiver::start()
         .await
         .map_err(|error| Failed::new(format!("the receiver cannot be started: {error}")))?;
-    let workspace = workspace(&data, &receiver.url())?;
-    let serve = Serve::small(&data, demo.listen).map_err(Failed)?;
+    let workspace = workspace(&folder.path, &receiver.url())?;
+    let serve = Serve::small(&folder.path, demo.listen).map_err(Failed)?;
     let running = server::start(&serve).await?;
-    running.admin.apply_at_start(workspace).await.map_err(Failed)?;
-    let base = format!("http://{}", running.address);
-    println!("onefold is ready on {base} · the shop opens; webhooks go to {}", receiver.url());
-    println!("try: onefold profile get user_id:user-1 --server {base}\n");
-
-    let sent = Arc::new(AtomicU64::new(0));
-    let visitors = tokio::spawn(open_shop(Remote::new(&base, None), demo.seed, demo.visitors, sent.clone()));
-    let remote = Remote::new(&base, None);
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    let mut seconds = 0;
-    loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => break,
-            _ = ticks.tick() => {}
-        }
-        show(&remote, &sent, &receiver).await?;
-        seconds += 1;
-        if demo.seconds.is_some_and(|most| seconds > most) {
-            break;
-        }
-    }
-    visitors.abort();
-    let summary = summary(&remote, &sent, &receiver).await?;
-    println!("\n{summary:#}");
+    let outcome = show_all(&demo, &running, workspace, &receiver, &mut stop).await;
     running.stop().await;
-    if temporary {
-        std::fs::remove_dir_all(&data)
-            .map_err(|error| Failed::new(format!("{} cannot be removed: {error}", data.display())))?;
-    }
+    outcome?;
+    folder.remove()?;
     let badly_signed = receiver.badly_signed();
     if badly_signed > 0 {
         return Err(Failed::new(format!("{badly_signed} webhooks were not signed as they should be")));
@@ -66,8 +44,114 @@ pub(crate) async fn run(demo: Demo) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Opens the shop and tells what happens, until somebody stops it.
+async fn show_all(
+    demo: &Demo,
+    running: &Running,
+    workspace: Document,
+    receiver: &Receiver,
+    stop: &mut Stop,
+) -> Result<(), Failed> {
+    running.admin.apply_at_start(workspace).await.map_err(Failed)?;
+    let base = format!("http://{}", reachable(running.address));
+    let token = running.admin.token();
+    println!("onefold is ready on {base} · the shop opens; webhooks go to {}", receiver.url());
+    let given = token.as_ref().map(|token| format!(" --token {token}")).unwrap_or_default();
+    println!("try: onefold profile get user_id:user-1 --server {base}{given}\n");
+
+    let sent = Arc::new(AtomicU64::new(0));
+    let remote = Remote::new(&base, token);
+    let visitors = tokio::spawn(open_shop(remote.clone(), demo.seed, demo.visitors, sent.clone()));
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut seconds = 0;
+    loop {
+        tokio::select! {
+            () = stop.asked() => break,
+            _ = ticks.tick() => {}
+        }
+        show(&remote, &sent, receiver).await?;
+        seconds += 1;
+        if demo.seconds.is_some_and(|most| seconds > most) {
+            break;
+        }
+    }
+    visitors.abort();
+    let summary = summary(&remote, &sent, receiver).await?;
+    println!("\n{summary:#}");
+    Ok(())
+}
+
+/// Where a server that listens on `address` answers on this machine.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
+}
+
+/// Ctrl-C, or what asks a service to stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Failed> {
+        let listen = |kind| signal(kind).map_err(|error| Failed::new(error.to_string()));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The data folder. One that nobody named goes when the demo ends, however it ends.
+struct Folder {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Folder {
+    fn of(named: Option<&Path>) -> Self {
+        match named {
+            Some(path) => Self { path: path.to_owned(), is_temporary: false },
+            None => {
+                let name = format!("onefold-demo-{}", std::process::id());
+                Self { path: std::env::temp_dir().join(name), is_temporary: true }
+            }
+        }
+    }
+
+    fn remove(mut self) -> Result<(), Failed> {
+        if !std::mem::take(&mut self.is_temporary) {
+            return Ok(());
+        }
+        std::fs::remove_dir_all(&self.path)
+            .map_err(|error| Failed::new(format!("{} cannot be removed: {error}", self.path.display())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A server that could not start may be writing still, which can hold up one attempt; a failure is told already.
+        let mut attempts = 10;
+        while self.is_temporary && self.path.exists() && attempts > 0 {
+            drop(std::fs::remove_dir_all(&self.path));
+            attempts -= 1;
+        }
+    }
+}
+
 /// The sample workspace, which is a file that a reader can look at.
-fn workspace(data: &PathBuf, receiver: &str) -> Result<onefold_types::workspace::Workspace, Failed> {
+fn workspace(data: &Path, receiver: &str) -> Result<Document, Failed> {
     let failed =
         |error: &dyn std::fmt::Display| Failed::new(format!("the sample workspace cannot be used: {error}"));
     std::fs::create_dir_all(data).map_err(|error| failed(&error))?;

@@ -1,11 +1,12 @@
 //! Who is who and why, and what other rules would make of it.
 
+use super::names::{Everybody, Named};
 use super::{Calm, Mismatch, agree, read};
 use crate::dice::Dice;
 use crate::model::Model;
 use onefold_fold::rules_change::Preview;
-use onefold_identity::oracle::{Cluster, OracleOwner, Resolution};
-use onefold_identity::why::WhyNot;
+use onefold_identity::oracle::{Cluster, OracleOwner, Rejection, Resolution, Rule};
+use onefold_identity::why::{Because, Hop, WhyNot};
 use onefold_log::Entry;
 use onefold_log::record::Record;
 use onefold_types::{Catalogue, Identifier};
@@ -59,7 +60,8 @@ pub(super) fn previewed(before: &Resolution, after: &Resolution, preview: &Previ
 }
 
 /// Who is who: every cluster, and its profile id.
-pub(super) fn clusters(model: &Model, calm: &Calm) -> Result<(), Mismatch> {
+pub(super) fn clusters(model: &Model, calm: &Calm) -> Result<Everybody, Mismatch> {
+    let mut everybody = Everybody::new();
     let mut handles: BTreeMap<u64, &Identifier> = BTreeMap::new();
     for cluster in &model.resolution.clusters {
         let first = cluster.first().expect("a cluster is not empty");
@@ -82,8 +84,9 @@ pub(super) fn clusters(model: &Model, calm: &Calm) -> Result<(), Mismatch> {
         let mut sorted = person.ids.clone();
         sorted.sort_by(|a, b| model.rules.order(a, b));
         agree!(sorted, person.ids, "identity: identifiers strongest first");
+        everybody.insert(person.handle.0, Named { ids: sorted, profile_id: id });
     }
-    Ok(())
+    Ok(everybody)
 }
 
 /// Why two identifiers are one person, or not.
@@ -104,6 +107,9 @@ pub(super) fn reasons(model: &Model, calm: &Calm, dice: &mut Dice) -> Result<(),
         let together = model.resolution.together(x, y);
         let (why, why_not) = read(calm, |query| Ok((query.why(x, y)?, query.why_not(x, y)?)))?;
         agree!(together, why.is_some(), "why: whether {x} and {y} are one");
+        if let Some(hops) = &why {
+            replayed(model, calm, x, y, hops)?;
+        }
         for hop in why.iter().flatten() {
             let known = edges.accepted.iter().any(|edge| is(&hop.from, &hop.to, &edge.u, &edge.v));
             if !known {
@@ -122,18 +128,58 @@ pub(super) fn reasons(model: &Model, calm: &Calm, dice: &mut Dice) -> Result<(),
                     ));
                 }
             }
-            WhyNot::Rejected { hop, .. } => {
-                let known = edges.rejected.iter().any(|r| is(&hop.from, &hop.to, &r.edge.u, &r.edge.v));
-                if !known {
+            WhyNot::TooFar { searched } => {
+                return Err(format!(
+                    "why not {x} and {y}: gave up after {searched}, with {} known",
+                    ids.len()
+                ));
+            }
+            WhyNot::Rejected { hop, refusal } => {
+                let known = |r: &&Rejection| is(&hop.from, &hop.to, &r.edge.u, &r.edge.v);
+                let says = |r: &Rejection| match &r.rule {
+                    Rule::Cut => refusal.rule.contains(" cut "),
+                    Rule::Limit { id_type } => refusal.rule.starts_with(&format!("{id_type}: ")),
+                    Rule::SizeCap => refusal.rule.contains(" identifiers in one profile"),
+                };
+                if !edges.rejected.iter().filter(known).any(says) || !model.resolution.together(x, &hop.from)
+                {
                     return Err(format!(
-                        "why not {x} and {y}: {} – {} is no rejected edge; those are {:?}",
-                        hop.from, hop.to, edges.rejected
+                        "why not {x} and {y}: {} – {} is not the first rejected edge, for `{}`; those are {:?}",
+                        hop.from, hop.to, refusal.rule, edges.rejected
                     ));
                 }
             }
         }
     }
     Ok(())
+}
+
+/// I12: a graph of nothing but what an explanation names joins the two, unless it has conflicts that the whole had not.
+fn replayed(
+    model: &Model,
+    calm: &Calm,
+    x: &Identifier,
+    y: &Identifier,
+    hops: &[Hop],
+) -> Result<(), Mismatch> {
+    let (mut messages, mut links) = (BTreeSet::new(), BTreeSet::new());
+    for hop in hops {
+        match &hop.because {
+            Because::Operator { number } => {
+                links.insert(*number);
+                messages.extend([&hop.from, &hop.to].into_iter().filter_map(|end| model.first_with(end)));
+            }
+            Because::Events { sets, .. } => {
+                messages.extend(read(calm, |query| query.messages_of(sets, usize::MAX))?.1);
+            }
+        }
+    }
+    let alone = model.replayed(&messages, &links);
+    let conflicts = !(alone.edges.rejected.is_empty() && alone.hubs.is_empty() && alone.shared.is_empty());
+    if conflicts || alone.together(x, y) {
+        return Ok(());
+    }
+    Err(format!("why {x} is {y}: messages {messages:?} and links {links:?} do not join them"))
 }
 
 /// Whether a chain of edges, accepted or rejected, leads from one to the other.

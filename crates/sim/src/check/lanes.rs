@@ -4,7 +4,7 @@ use super::Mismatch;
 use super::people::defined;
 use crate::dump;
 use crate::model::{Expected, Model};
-use onefold_types::effect::Change;
+use onefold_types::effect::{Change, Effect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -16,10 +16,10 @@ pub(super) fn transitions(
     let Some(catalogue) = &model.catalogue else { return Ok(()) };
     for (key, destination) in &catalogue.destinations {
         // Whose lane a forwarded message goes in may change while its record is folded: those are compared apart.
-        let mut forwarded: Vec<&Expected> = model.expected.iter().filter(|e| e.forwarded).collect();
-        let wanted = |expected: &&Expected| !expected.forwarded && (key == "all" || expected.some);
+        let taken = model.expected.iter().filter(|expected| expected.to.contains(key));
+        let mut forwarded: Vec<&Expected> = taken.clone().filter(|expected| expected.forwarded).collect();
         let mut lanes: BTreeMap<u64, Vec<&Expected>> = BTreeMap::new();
-        for expected in model.expected.iter().filter(wanted) {
+        for expected in taken.filter(|expected| !expected.forwarded) {
             lanes.entry(expected.lane).or_default().push(expected);
         }
         let mut sent: BTreeMap<u64, Vec<Sent>> = BTreeMap::new();
@@ -41,12 +41,43 @@ pub(super) fn transitions(
             }
         }
         forwarded.retain(|expected| !expected.may_lack);
-        if key == "some" && !forwarded.is_empty() {
+        if !forwarded.is_empty() {
             return Err(format!("destination {key} wants {forwarded:?} and was not sent them"));
         }
         for lane in lanes.keys().chain(sent.keys()).collect::<BTreeSet<_>>() {
             let expected = lanes.get(lane).map(Vec::as_slice).unwrap_or_default();
             one_lane(model, key, *lane, expected, sent.get(lane).map(Vec::as_slice).unwrap_or_default())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whoever joins on the customer key is told of an exit under the one that the entry had, however the profile came to its
+/// end, if identity left it as it was. One that lost an identifier since may have lost its key with it, and one that
+/// gained one may have an older.
+pub(super) fn keys(outbox: &[(u64, Effect)]) -> Result<(), Mismatch> {
+    let mut entries = BTreeMap::new();
+    for (_, effect) in outbox {
+        match &effect.change {
+            Change::Entered { audience, .. } => {
+                entries.insert((effect.destination, effect.profile, *audience), effect);
+            }
+            Change::Exited { audience } => {
+                let entry = entries.remove(&(effect.destination, effect.profile, *audience));
+                let has_all = |entry: &&Effect| entry.ids.iter().all(|id| effect.ids.contains(id));
+                let Some(entry) = entry.filter(has_all).filter(|entry| entry.customer_key.is_some()) else {
+                    continue;
+                };
+                if effect.customer_key.is_none() {
+                    return Err(format!("{effect:?}\n  ends without a customer key what had one: {entry:?}"));
+                }
+                if effect.ids.len() == entry.ids.len() && effect.customer_key != entry.customer_key {
+                    return Err(format!(
+                        "{effect:?}\n  ends under another customer key what began: {entry:?}"
+                    ));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -71,7 +71,12 @@ pub(super) fn defined<'a>(model: &Model, keys: impl Iterator<Item = &'a String>)
     let mut text = String::new();
     let workspace = model.catalogue.as_ref().map(|catalogue| &catalogue.workspace);
     for key in keys {
-        let audience = workspace.and_then(|w| w.audiences.iter().find(|audience| audience.key == *key));
+        let named = |key: &String| {
+            let id = model.catalogue.as_ref().and_then(|catalogue| catalogue.audiences.get(key));
+            id.and_then(|id| model.names.get(&id.0))
+        };
+        let audience =
+            workspace.and_then(|w| w.audiences.iter().find(|audience| named(&audience.key) == Some(key)));
         if let Some(audience) = audience {
             let _ = write!(text, "\n  {key}: {}", audience.condition);
         }

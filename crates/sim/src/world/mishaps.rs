@@ -65,7 +65,9 @@ impl World {
             return Ok(());
         };
         let outcome = deliverer.phase(&self.shared_store(), &self.shared_log(), &catalogue, None);
-        *self.tally.entry("requests to the receiver").or_default() += deliverer.requests() as u64;
+        for (what, count) in deliverer.counts() {
+            *self.tally.entry(what).or_default() += count as u64;
+        }
         self.deliverer = Some(deliverer);
         outcome
     }

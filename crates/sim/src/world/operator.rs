@@ -3,6 +3,7 @@
 use super::World;
 use super::homes::entries;
 use crate::dice::Dice;
+use crate::workspace::Destinations;
 use onefold_fold::query::Reader;
 use onefold_log::record::Record;
 use onefold_types::decision::{Decision, DecisionRecord};
@@ -42,7 +43,13 @@ impl World {
     }
 
     pub(super) fn edit(&mut self) {
-        let said = self.designer.edit();
+        // What a destination that is off was sent before waits, and a run with deliveries ends when nothing does.
+        let destinations =
+            if self.deliverer.is_some() { Destinations::Fixed } else { Destinations::Changing };
+        let said = self.designer.edit(destinations);
+        if said.starts_with("destination") {
+            self.count("changes of destinations");
+        }
         if said.starts_with("rules") {
             self.count("changes of rules");
             if self.dice.chance(PREVIEWS) {
@@ -52,6 +59,9 @@ impl World {
                 let reader = Reader::new(store, log, handle, self.options.secret);
                 drop(reader.preview(&rules.identity));
             }
+        }
+        if said.starts_with("rename") {
+            self.count("audiences renamed");
         }
         self.tell(|| said);
         self.apply();
