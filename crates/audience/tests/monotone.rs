@@ -4,7 +4,11 @@
 //! Method: worlds of a few milliseconds; all definitions of a grid at once, compared with each other and with those of the
 //! same world with more events. No oracle: the law is about answers among themselves.
 
-#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a failed expectation is a failed test"
+)]
 
 mod common;
 
