@@ -29,8 +29,9 @@ pub(super) fn named(
         let is = Named { ids: effect.ids.clone(), profile_id: effect.profile_id.clone() };
         let (was, will) = (before.get(&handle), after.get(&handle));
         match (was, will) {
-            // A timer that fired before the record knows nothing of it.
-            (Some(was), _) if effect.cause == Cause::Time && is == *was => {}
+            // A timer that fired before the record knows nothing of it; and before a record makes others of people, they
+            // are told what new definitions made of them.
+            (Some(was), _) if matches!(effect.cause, Cause::Time | Cause::Definition) && is == *was => {}
             (_, Some(will)) => agree!(*will, is, "whom this names, a profile that is there: {effect:?}"),
             (Some(was), None) if is_several(entry) => gone_within(was, &is, effect)?,
             // Whoever is gone is named as they were; in which order, new rules may have changed.
