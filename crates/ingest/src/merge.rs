@@ -11,7 +11,19 @@ pub(crate) struct Common(Vec<Part>);
 struct Part {
     name: &'static str,
     members: Map<String, Value>,
+    /// Each member as it stands behind another, in order: `,"key":value`.
+    texts: Vec<String>,
+    /// All of it.
     text: String,
+}
+
+impl Part {
+    fn new(name: &'static str, members: Map<String, Value>) -> Self {
+        let text = |(key, value): (&String, &Value)| format!(",{}:{value}", Value::from(key.as_str()));
+        let texts: Vec<String> = members.iter().map(text).collect();
+        let text = format!("{{{}}}", texts.concat().trim_start_matches(','));
+        Self { name, members, texts, text }
+    }
 }
 
 /// An item's own, `null` told from nothing.
@@ -43,7 +55,7 @@ impl Common {
                 format!("the batch's `{name}` is not an object; expected `{{…}}`: {error}")
             })?;
             if !members.is_empty() {
-                parts.push(Part { name, text: Value::from(members.clone()).to_string(), members });
+                parts.push(Part::new(name, members));
             }
         }
         Ok((!parts.is_empty()).then_some(Self(parts)))
@@ -103,9 +115,19 @@ impl Part {
     fn over(&self, own: &str) -> Option<String> {
         match own.as_bytes().first() {
             Some(b'{') => {
-                let mut own: Value = serde_json::from_str(own).ok()?;
-                self.fill(&mut own);
-                Some(own.to_string())
+                let mut own: Map<String, Value> = serde_json::from_str(own).ok()?;
+                let mut added = String::new();
+                for ((key, value), text) in self.members.iter().zip(&self.texts) {
+                    match (own.get_mut(key), value) {
+                        (Some(Value::Object(own)), Value::Object(common)) => fill(own, common),
+                        (Some(_), _) => {}
+                        // Not copied into the tree to be written out again: it is most of what there is.
+                        (None, _) => added.push_str(text),
+                    }
+                }
+                let added = if own.is_empty() { added.trim_start_matches(',') } else { &added };
+                let own = Value::from(own).to_string();
+                Some([own.strip_suffix('}')?, added, "}"].concat())
             }
             Some(b'n') => Some(self.text.clone()),
             // No object: for the reader of the item to refuse.
