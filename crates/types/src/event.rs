@@ -429,8 +429,8 @@ fn google_client_id(integrations: &str) -> Option<Cow<'static, str>> {
 /// The first instant that a message can say: of the year 1. What is before it was not meant, and RFC 3339 has no form for it.
 const FIRST: Timestamp = Timestamp(-62_135_596_800_000);
 
-/// The last one: of the year 9999.
-const LAST: Timestamp = Timestamp(253_402_300_799_999);
+/// The last one that can be shown in every time zone: of the last but one day of the year 9999.
+const LAST: Timestamp = Timestamp(253_402_207_200_999);
 
 /// Reads an instant of the years 1 to 9999: RFC 3339 or ISO 8601 (without a zone it is UTC; a date alone is its
 /// midnight), or a number of seconds (up to 11 digits) or milliseconds since 1970.
@@ -575,17 +575,17 @@ mod tests {
             "-9223372036854775808",
             "9223372036854775807",
             "-62135596800001",
-            "253402300800000",
+            "253402207201000",
             "-000001-01-01T00:00:00Z",
         ] {
             assert_eq!(parse_time(text), None, "{text}");
         }
         assert_eq!(parse_time("0001-01-01T00:00:00Z"), Some(Timestamp(-62_135_596_800_000)));
-        assert_eq!(parse_time("9999-12-31T00:00:00Z"), Some(Timestamp(253_402_214_400_000)));
+        assert_eq!(parse_time("9999-12-30T22:00:00Z"), Some(Timestamp(253_402_207_200_000)));
         // Nor does a clock that is off by all of time move one there.
-        let (first, last) = (parse_time("0001-01-01"), parse_time("9999-12-31T00:00:00Z"));
+        let (first, last) = (parse_time("0001-01-01"), parse_time("9999-12-30T22:00:00Z"));
         assert_eq!(resolve_time(first, last, Timestamp(0)), Timestamp(-62_135_596_800_000));
-        assert_eq!(resolve_time(last, first, Timestamp(0)), Timestamp(253_402_300_799_999));
+        assert_eq!(resolve_time(last, first, Timestamp(0)), Timestamp(253_402_207_200_999));
     }
 
     #[test]
