@@ -217,7 +217,6 @@ impl Memory {
         };
         let catalogue_at = match store.get(Table::Meta, CATALOGUE_AT)? {
             Some(bytes) => Position(rows::number_from("meta", &bytes)?),
-            // A state of before this was noted: as if it stood at the log's beginning.
             None => Position::default(),
         };
         Ok(Self {

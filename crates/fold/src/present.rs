@@ -59,8 +59,13 @@ impl Batch<'_> {
         to.is_some_and(|to| to.iter().any(is_new))
     }
 
-    /// Since when a profile is in an audience, as the audience's list has it.
-    fn member_since(&self, audience: AudienceId, profile: ProfileHandle) -> Result<Option<Timestamp>, Error> {
+    /// Since when a profile is in an audience, as the audience's list has it: the effective instant of the entry; `None`
+    /// if it is not in it.
+    pub(crate) fn member_since(
+        &self,
+        audience: AudienceId,
+        profile: ProfileHandle,
+    ) -> Result<Option<Timestamp>, Error> {
         let row = self.txn.get(Table::AudienceMember, &outbox::member_key(audience.0, profile))?;
         row.map(|row| rows::instant_from("audience", &row)).transpose()
     }

@@ -132,7 +132,7 @@ const PARTITION: u32 = 0;
 /// The catalogue of a view: the worker's, unless the view has the commit of another that the worker is about to tell of.
 fn in_force(view: &dyn Read, known: Arc<Compiled>) -> Result<Arc<Compiled>, Error> {
     let version = view.get(Table::Meta, CATALOGUE_VERSION)?;
-    // A state that an earlier Onefold wrote has no such row before its next catalogue.
+    // There is no such row before the first catalogue.
     if version.is_none_or(|version| *version == known.catalogue.version.0.to_be_bytes()) {
         return Ok(known);
     }
@@ -156,11 +156,9 @@ impl Query<'_, '_> {
     }
 
     /// The engine time of the commit that this is a view of.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn engine_time(&self) -> Result<Timestamp, Error> {
-        Ok(self.batch.txn.progress(PARTITION)?.engine_time)
+    #[must_use]
+    pub fn engine_time(&self) -> Timestamp {
+        self.batch.now
     }
 
     /// Forms after `after` under which several user ids are somebody's that differ in nothing but case, each with its ids.
@@ -233,9 +231,7 @@ impl Query<'_, '_> {
         audience: AudienceId,
         handle: ProfileHandle,
     ) -> Result<Option<Timestamp>, Error> {
-        let key = onefold_types::outbox::member_key(audience.0, handle);
-        let bytes = self.batch.txn.get(Table::AudienceMember, &key)?;
-        bytes.map(|bytes| rows::instant_from("audience", &bytes)).transpose()
+        self.batch.member_since(audience, handle)
     }
 
     /// Someone's first and last event by (time, message id); `None` for one that retention has trimmed.

@@ -50,7 +50,6 @@ fn since<Id: Copy + Ord>(
         if !before.get(id).is_some_and(|before| before.contains(&destination)) {
             return version;
         }
-        // One from before routes had versions is as old as can be.
         known.get(id).and_then(|known| known.get(&destination)).copied().unwrap_or_default()
     };
     to.iter().map(|(id, to)| (*id, to.iter().map(|to| (*to, one(id, *to))).collect())).collect()

@@ -194,17 +194,17 @@ impl Worker {
         let progress = store.take_over(options.partition)?;
         let (folded, first, tail) = (progress.position, log.first(), log.tail());
         // A state that is made anew begins at 0, whatever retention has left of the log.
-        if folded > tail || (folded > Position(0) && folded < first) {
+        let is_anew = folded == Position(0);
+        if folded > tail || (folded < first && !is_anew) {
             return Err(Error::Apart { folded, first, tail });
         }
-        log.raise_time(progress.engine_time);
-        let first = log.first();
-        if progress.position < first {
+        if folded < first {
             tracing::warn!(
-                from = %progress.position, to = %first,
-                "retention has trimmed what the state was to read next: messages and operator decisions between are lost to it"
+                %first,
+                "the state is made anew from a log that retention has trimmed: messages and operator decisions before are lost to it"
             );
         }
+        log.raise_time(progress.engine_time);
         let memory = Memory::load(store.snapshot()?.as_ref(), options.partition, options.caches)?;
         let handle = Handle {
             inner: Arc::new(Inner {

@@ -24,7 +24,7 @@ fn a_reader_that_comes_before_the_worker_tells_has_the_definitions_of_what_it_re
                 let person = query.person(handle)?.unwrap();
                 let audiences: Vec<String> = person.audiences.into_iter().map(|(key, _)| key).collect();
                 let values: Vec<u64> = person.computed.iter().map(|computed| computed.value).collect();
-                Ok((query.compiled().catalogue.version.0, audiences, values, query.engine_time()?))
+                Ok((query.compiled().catalogue.version.0, audiences, values, query.engine_time()))
             })
             .unwrap()
     };

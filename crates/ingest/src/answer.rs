@@ -11,7 +11,7 @@ pub struct Rejection {
     /// Its index in the batch.
     pub index: usize,
     /// The reason, machine-readable.
-    pub code: String,
+    pub code: &'static str,
     /// The reason in words.
     pub detail: String,
 }

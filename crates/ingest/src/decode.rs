@@ -271,7 +271,7 @@ impl Items<'_> {
         self.keep(index, "too_large", detail, kept);
     }
 
-    fn reject(&mut self, index: usize, code: &str, detail: String, item: &str) {
+    fn reject(&mut self, index: usize, code: &'static str, detail: String, item: &str) {
         let mut kept = rewrite::without_write_key(item);
         if let Some(call) = self.call {
             kept = rewrite::with_type(&kept, call.as_str());
@@ -280,9 +280,9 @@ impl Items<'_> {
         self.keep(index, code, detail, kept);
     }
 
-    fn keep(&mut self, index: usize, code: &str, detail: String, body: Vec<u8>) {
+    fn keep(&mut self, index: usize, code: &'static str, detail: String, body: Vec<u8>) {
         let source = self.origin.source.key.clone();
         let kept = Rejected { source, code: code.to_owned(), detail: detail.clone(), body };
-        self.decoded.rejected.push((Rejection { index, code: code.to_owned(), detail }, kept));
+        self.decoded.rejected.push((Rejection { index, code, detail }, kept));
     }
 }

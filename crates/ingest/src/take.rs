@@ -281,7 +281,7 @@ impl Ingest {
         let origin = decode::Origin { source, ip: None, received_at: self.0.clock.now() };
         let mut decoded = decode::again(&item, message_id, &origin, self.limits());
         if let Some((Rejection { code, detail, .. }, _)) = decoded.rejected.pop() {
-            return Err(Refusal::final_(StatusCode::BAD_REQUEST, code_of(&code), detail));
+            return Err(Refusal::final_(StatusCode::BAD_REQUEST, code, detail));
         }
         self.store(Call::Batch, decoded).await.map(drop)
     }
@@ -289,7 +289,7 @@ impl Ingest {
     async fn store(&self, call: Call, decoded: Decoded) -> Result<Accepted, Refusal> {
         let (rejections, kept): (Vec<Rejection>, Vec<Rejected>) = decoded.rejected.into_iter().unzip();
         for rejection in &rejections {
-            self.0.metrics.count_rejected(&rejection.code);
+            self.0.metrics.count_rejected(rejection.code);
         }
         let count = decoded.messages.len();
         if count > 0 {
@@ -307,7 +307,7 @@ impl Ingest {
                 let Rejection { code, detail, .. } = rejections.remove(0);
                 let status =
                     if code == "too_large" { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-                Err(Refusal { rejected: Vec::new(), ..Refusal::final_(status, code_of(&code), detail) })
+                Err(Refusal { rejected: Vec::new(), ..Refusal::final_(status, code, detail) })
             }
             (Call::Batch, rejected) => {
                 let detail = "no item of the batch could be taken; `rejected` says why of each".to_owned();
@@ -374,27 +374,4 @@ impl Ingest {
     pub(crate) fn origin(&self, headers: &HeaderMap) -> Origin {
         if self.0.options.trust_proxy { Origin::forwarded(headers) } else { Origin::direct(headers) }
     }
-}
-
-/// Codes are few and static; a rejection carries its own as text.
-fn code_of(code: &str) -> &'static str {
-    const CODES: &[&str] = &[
-        "too_large",
-        "too_deep",
-        "too_many_properties",
-        "name_too_long",
-        "group_id_too_long",
-        "identifier_too_long",
-        "not_an_object",
-        "invalid_json",
-        "missing_type",
-        "unknown_type",
-        "missing_event",
-        "missing_group_id",
-        "missing_previous_id",
-        "no_identifier",
-        "message_id_too_long",
-        "invalid_field",
-    ];
-    CODES.iter().find(|known| **known == code).copied().unwrap_or("rejected")
 }

@@ -88,6 +88,28 @@ impl Remote {
         ))
     }
 
+    /// All of a list from the cursor `from`, or from its beginning for `null`, a page at a time. A page has few enough items
+    /// for one answer, however large they are.
+    pub(crate) async fn all(&self, path: &str, from: &Value) -> Result<Vec<Value>, Failed> {
+        let mut all = Vec::new();
+        let mut cursor = from.clone();
+        loop {
+            let from = match &cursor {
+                Value::Null => String::new(),
+                Value::String(key) => format!("&cursor={}", encoded(key)),
+                number => format!("&cursor={number}"),
+            };
+            let mut page = self.ask(Method::GET, &format!("{path}?limit=200{from}"), None).await?;
+            if let Value::Array(items) = page["data"].take() {
+                all.extend(items);
+            }
+            cursor = page["cursor"].take();
+            if cursor.is_null() {
+                return Ok(all);
+            }
+        }
+    }
+
     fn unanswered(&self, error: &ClientError) -> Failed {
         let hint = match error {
             ClientError::TooLarge(_) => "ask for less",

@@ -1,5 +1,8 @@
 //! Onefold: every event folds into one profile. The composition root: the only crate that names concrete engines.
 
+// `out.rs` prints: where `println!` panics, it ends the command.
+#![deny(clippy::print_stdout)]
+
 /// Rows are many and small, made on one thread and freed on another; glibc's allocator took half the fold's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -9,6 +12,7 @@ mod commands;
 mod config_file;
 mod demo;
 mod http;
+mod out;
 mod server;
 mod standing;
 mod trimming;

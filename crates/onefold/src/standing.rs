@@ -50,7 +50,7 @@ fn stands(query: &mut Query<'_, '_>, effect: &Effect) -> Result<Stands, onefold_
         return Ok(Stands::AsSaid);
     }
     // Not the clock's time: with a backlog, effects that are found later would be older than this.
-    Ok(Stands::Changed(Box::new(Effect { effective: query.engine_time()?, ..current })))
+    Ok(Stands::Changed(Box::new(Effect { effective: query.engine_time(), ..current })))
 }
 
 /// Whether `effect` says what `current` would: of a profile that has got further identifiers since, too.

@@ -38,6 +38,24 @@ fn a_wrong_value_in_the_config_file_exits_with_1() {
 }
 
 #[test]
+fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one() {
+    let run = |out: std::process::Stdio| {
+        let check = ["check", "traits.plan = \"pro\""];
+        let child =
+            std::process::Command::new(env!("CARGO_BIN_EXE_onefold")).args(check).stdout(out).output();
+        let child = child.unwrap();
+        (child.status.code(), String::from_utf8(child.stderr).unwrap())
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()), (Some(0), String::new()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (code, error) = run(full.into());
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.starts_with("error: the output cannot be written: "), "{error}");
+}
+
+#[test]
 fn help_and_version_exit_with_0_and_help_has_examples() {
     let (code, out, _) = onefold(&["--version"]);
     assert_eq!((code, out.trim()), (0, concat!("onefold ", env!("CARGO_PKG_VERSION"))));

@@ -2,6 +2,7 @@
 
 use crate::args::Check;
 use crate::http::Failed;
+use crate::out::say;
 use crate::workspace_file;
 use onefold_destinations::{KINDS, connect};
 use onefold_types::document::{self, Wrong};
@@ -37,19 +38,19 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, Failed> {
         let answer = serde_json::json!({
             "kind": kind, "canonical": expr.to_string(), "explanation": explanation, "notes": notes, "unsupported": later,
         });
-        println!("{answer}");
+        say!("{answer}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
+    say!(
         "{}\n  {expr}\nmeans: {}",
         if is_condition { "a condition, for an audience:" } else { "a value, for a computed trait:" },
         onefold_audience::explain::explain(&expr)
     );
     for note in notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     for (_, note) in onefold_audience::unsupported(&expr) {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,14 +120,14 @@ fn file(path: PathBuf, as_json: bool) -> Result<ExitCode, Failed> {
             "kind": "workspace", "audiences": audiences, "computed_traits": traits,
             "destinations": destinations, "sources": sources, "notes": notes,
         });
-        println!("{answer}");
+        say!("{answer}");
     } else {
-        println!(
+        say!(
             "the workspace is usable: {audiences} audiences, {traits} computed traits, \
              {destinations} destinations, {sources} sources"
         );
         for note in notes {
-            println!("note: {note}");
+            say!("note: {note}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use crate::commands::profiles::Profiles;
 use crate::commands::question::confirmed;
 use crate::commands::text::{clean, counted, cut};
 use crate::http::{Failed, Remote};
+use crate::out::{put, say};
 use hyper::Method;
 use onefold_types::Identifier;
 use onefold_types::decision::Decision;
@@ -72,7 +73,7 @@ async fn doomed(remote: &Remote, id: &Identifier) -> Result<String, Failed> {
     if ids.len() > NAMED {
         names.push_str(" and others");
     }
-    Ok(format!("{}: {names}", Standing::of(&metadata)))
+    Ok(format!("{}: {names}", Holder::of(&metadata)))
 }
 
 /// Asks for a decision and tells what became of it.
@@ -82,7 +83,7 @@ async fn take(remote: &Remote, decision: Decision, why: Why, as_json: bool) -> R
     asked["operator"] =
         why.operator.filter(|name| !name.is_empty()).or_else(login).unwrap_or_default().into();
     if as_json {
-        println!("{}", remote.ask(Method::POST, "/api/decisions", Some(&asked)).await?);
+        say!("{}", remote.ask(Method::POST, "/api/decisions", Some(&asked)).await?);
         return Ok(());
     }
     let profiles = Profiles::of(remote).await?;
@@ -91,26 +92,26 @@ async fn take(remote: &Remote, decision: Decision, why: Why, as_json: bool) -> R
         _ => None,
     };
     let about = about(taken_back.as_ref().unwrap_or(&decision));
-    let before = standings(&profiles, &about).await?;
+    let before = holders(&profiles, &about).await?;
     let answer = remote.ask(Method::POST, "/api/decisions", Some(&asked)).await?;
     // Told at once: it is taken, even if what follows fails.
-    print!("decision {}: {}", answer["number"], in_words(&decision));
-    println!("{}", taken_back.map(|undone| format!(", {}", in_words(&undone))).unwrap_or_default());
+    put!("decision {}: {}", answer["number"], in_words(&decision));
+    say!("{}", taken_back.map(|undone| format!(", {}", in_words(&undone))).unwrap_or_default());
     if let Some(key) = answer["customer_key"].as_str() {
-        println!("  customer key {}", clean(key));
+        say!("  customer key {}", clean(key));
     }
-    let after = standings(&profiles, &about).await?;
-    let ids = |all: &[Option<Standing>]| -> Vec<Option<String>> {
+    let after = holders(&profiles, &about).await?;
+    let ids = |all: &[Option<Holder>]| -> Vec<Option<String>> {
         all.iter().map(|one| one.as_ref().map(|known| known.profile_id.clone())).collect()
     };
     // Events alone come in without a decision.
     if ids(&before) != ids(&after) {
         let changed = about.iter().zip(before.iter().zip(&after)).filter(|(_, (was, is))| was != is);
         for (id, (was, is)) in changed {
-            println!("  {}: {} -> {}", named(id), stands(was.as_ref()), stands(is.as_ref()));
+            say!("  {}: {} -> {}", named(id), whose(was.as_ref()), whose(is.as_ref()));
         }
     } else if !matches!(decision, Decision::IssueCustomerKey { .. } | Decision::DeleteMessage { .. }) {
-        println!("  no profile is another by it");
+        say!("  no profile is another by it");
     }
     Ok(())
 }
@@ -138,12 +139,12 @@ fn about(decision: &Decision) -> Vec<Identifier> {
 
 /// Whose an identifier is.
 #[derive(PartialEq, Eq)]
-struct Standing {
+struct Holder {
     profile_id: String,
     events: u64,
 }
 
-impl Standing {
+impl Holder {
     fn of(metadata: &Value) -> Self {
         let metadata = &metadata["metadata"];
         Self {
@@ -153,23 +154,23 @@ impl Standing {
     }
 }
 
-impl std::fmt::Display for Standing {
+impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "profile {} with {}", self.profile_id, counted(self.events, "event"))
     }
 }
 
-async fn standings(profiles: &Profiles<'_>, ids: &[Identifier]) -> Result<Vec<Option<Standing>>, Failed> {
+async fn holders(profiles: &Profiles<'_>, ids: &[Identifier]) -> Result<Vec<Option<Holder>>, Failed> {
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         let metadata = profiles.part_if_known(&id.to_string(), "metadata").await?;
-        found.push(metadata.as_ref().map(Standing::of));
+        found.push(metadata.as_ref().map(Holder::of));
     }
     Ok(found)
 }
 
-fn stands(standing: Option<&Standing>) -> String {
-    standing.map_or_else(|| "nobody".to_owned(), Standing::to_string)
+fn whose(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "nobody".to_owned(), Holder::to_string)
 }
 
 /// An identifier as a line shows it.
@@ -211,15 +212,9 @@ async fn kept(remote: &Remote, number: u64) -> Result<Option<Decision>, Failed> 
 }
 
 async fn list(remote: &Remote, from: u64, as_json: bool) -> Result<(), Failed> {
-    let mut all: Vec<Value> = Vec::new();
-    let mut cursor = Some(from);
-    while let Some(from) = cursor {
-        let page = remote.ask(Method::GET, &format!("/api/decisions?cursor={from}&limit=500"), None).await?;
-        all.extend(page["data"].as_array().into_iter().flatten().cloned());
-        cursor = page["cursor"].as_u64();
-    }
+    let all = remote.all("/api/decisions", &from.into()).await?;
     if as_json {
-        println!("{}", json!({ "data": all }));
+        say!("{}", json!({ "data": all }));
         return Ok(());
     }
     let undoing = |item: &Value| match decision_of(item)? {
@@ -229,9 +224,9 @@ async fn list(remote: &Remote, from: u64, as_json: bool) -> Result<(), Failed> {
     let undone: BTreeMap<u64, u64> = all.iter().filter_map(undoing).collect();
     for item in &all {
         let undone = item["number"].as_u64().and_then(|number| undone.get(&number));
-        println!("{}", line(item, undone.copied()));
+        say!("{}", line(item, undone.copied()));
     }
-    println!("{}", counted(all.len() as u64, "decision"));
+    say!("{}", counted(all.len() as u64, "decision"));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::args::{Ask, Profile};
 use crate::commands::profiles::Profiles;
 use crate::commands::text::{clean, cut, table};
 use crate::http::{Failed, Remote};
+use crate::out::{put, say};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ fn items(list: &Value) -> &[Value] {
 async fn timeline(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Result<(), Failed> {
     let events = profiles.part(id, "events?limit=50").await?;
     if as_json {
-        println!("{events:#}");
+        say!("{events:#}");
         return Ok(());
     }
     let row = |event: &Value| {
@@ -48,6 +49,6 @@ async fn timeline(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Result<()
         vec![text(&event["timestamp"]), text(&event["type"]), name, properties]
     };
     let rows: Vec<_> = items(&events).iter().map(row).collect();
-    print!("{}", table(&rows));
+    put!("{}", table(&rows));
     Ok(())
 }

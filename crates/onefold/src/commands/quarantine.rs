@@ -3,6 +3,7 @@
 use crate::args::{Quarantine, Refused};
 use crate::commands::text::{clean, counted};
 use crate::http::{Failed, Remote};
+use crate::out::say;
 use hyper::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -39,9 +40,9 @@ pub(crate) async fn run(quarantine: Quarantine) -> Result<ExitCode, Failed> {
 /// A line as soon as an item is done: what was done is known even if the next one fails.
 fn tell(number: u64, outcome: &str, as_json: bool) {
     if as_json {
-        println!("{}", json!({ "number": number, "outcome": outcome }));
+        say!("{}", json!({ "number": number, "outcome": outcome }));
     } else {
-        println!("{number}: {outcome}");
+        say!("{number}: {outcome}");
     }
 }
 
@@ -66,9 +67,9 @@ async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result
         }
     }
     if as_json {
-        println!("{}", json!({ "data": all, "dropped": dropped }));
+        say!("{}", json!({ "data": all, "dropped": dropped }));
     } else {
-        println!("{}; {dropped} dropped by the cap so far", counted(shown, "item"));
+        say!("{}; {dropped} dropped by the cap so far", counted(shown, "item"));
     }
     Ok(())
 }
@@ -76,8 +77,8 @@ async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result
 fn print_item(item: &Value, bodies: bool) {
     let text = |name: &str| clean(item[name].as_str().unwrap_or_default());
     let (at, source) = (text("received_at"), text("source"));
-    println!("{} {at} {source} {}: {}", item["number"], text("code"), text("detail"));
+    say!("{} {at} {source} {}: {}", item["number"], text("code"), text("detail"));
     if bodies {
-        println!("    {}", text("body"));
+        say!("    {}", text("body"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::args::Send;
 use crate::http::{Failed, Remote};
+use crate::out::say;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
@@ -24,9 +25,9 @@ pub(crate) async fn run(send: Send) -> Result<ExitCode, Failed> {
     remote.ask(Method::POST, &format!("/v1/{}", send.message_type), Some(&message)).await?;
     message["writeKey"].take();
     if send.server.json {
-        println!("{message}")
+        say!("{message}")
     } else {
-        println!("accepted: {}", message["messageId"])
+        say!("accepted: {}", message["messageId"])
     }
     Ok(ExitCode::SUCCESS)
 }

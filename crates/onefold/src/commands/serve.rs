@@ -3,6 +3,7 @@
 use crate::args::{LogFormat, Serve};
 use crate::http::Failed;
 use crate::{server, workspace_file};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,13 +72,13 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
         let applying = async move { admin.apply_at_start(workspace).await };
         applied(applying, APPLIED_WITHIN).await.map_err(Failed)?;
     }
-    if let Some(token) = &running.new_token {
-        println!("admin token (shown once): {token}");
-    }
-    println!(
-        "onefold is ready on http://{} · next: onefold apply FILE, then send events to it",
+    let shown = running.new_token.iter().map(|token| format!("admin token (shown once): {token}\n"));
+    let ready = format!(
+        "onefold is ready on http://{} · next: onefold apply FILE, then send events to it\n",
         running.address
     );
+    // A server serves, whether anybody reads this or not.
+    drop(std::io::stdout().write_all((shown.collect::<String>() + &ready).as_bytes()));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failed::new(error.to_string()))?;
     let code = tokio::select! {
         _ = terminate.recv() => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use crate::args::Verify;
 use crate::http::Failed;
+use crate::out::say;
 use crate::server::read_secret;
 use onefold_fold::CacheSizes;
 use onefold_fold::verify::verify;
@@ -61,29 +62,29 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failed> {
     let found = verify(&log, &store, &secret, CacheSizes::of(cache / 2))
         .map_err(|error| because("the data folder cannot be checked", &error))?;
     if args.json {
-        println!("{}", serde_json::to_string(&found).map_err(|e| Failed::new(e.to_string()))?);
+        say!("{}", serde_json::to_string(&found).map_err(|e| Failed::new(e.to_string()))?);
     } else {
-        println!(
+        say!(
             "{} records with {} messages; {} wait to be folded",
-            found.records, found.messages, found.waiting
+            found.records,
+            found.messages,
+            found.waiting
         );
-        println!(
+        say!(
             "{} profiles made anew and compared; {} effects wait to be delivered",
-            found.profiles, found.effects
+            found.profiles,
+            found.effects
         );
         if found.behind > 0 {
-            println!("{} profiles wait for a backfill: their audiences were not compared", found.behind);
+            say!("{} profiles wait for a backfill: their audiences were not compared", found.behind);
         }
         if found.trimmed > 0 {
-            println!(
-                "{} profiles own messages that retention trimmed: they were not compared",
-                found.trimmed
-            );
+            say!("{} profiles own messages that retention trimmed: they were not compared", found.trimmed);
         }
         for finding in &found.findings {
-            println!("{}: {}", finding.invariant, finding.detail);
+            say!("{}: {}", finding.invariant, finding.detail);
         }
-        println!("{}", conclusion(found.found, log.first()));
+        say!("{}", conclusion(found.found, log.first()));
     }
     Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

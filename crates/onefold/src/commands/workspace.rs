@@ -3,6 +3,7 @@
 use crate::args::{Apply, Export, Plan};
 use crate::commands::question::confirmed;
 use crate::http::{Failed, Remote};
+use crate::out::{put, say};
 use crate::workspace_file;
 use hyper::Method;
 use serde_json::Value;
@@ -85,11 +86,11 @@ pub(crate) async fn plan(plan: Plan) -> Result<ExitCode, Failed> {
         .await?;
     let count = changes(&answer).len();
     if plan.server.json {
-        println!("{answer}");
+        say!("{answer}");
     } else if count == 0 {
-        println!("{}nothing would change", shown(&answer));
+        say!("{}nothing would change", shown(&answer));
     } else {
-        println!("{}{count} would change", shown(&answer));
+        say!("{}{count} would change", shown(&answer));
     }
     Ok(code(count))
 }
@@ -106,11 +107,11 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
             remote.ask(Method::POST, &format!("/api/plan?prune={}", apply.prune), Some(&workspace)).await?;
         let nothing = changes(&planned).is_empty();
         match (apply.server.json, nothing) {
-            (true, true) => println!("{planned}"),
+            (true, true) => say!("{planned}"),
             // Who is asked reads it; stdout is the answer's alone.
             (true, false) => eprint!("{}", shown(&planned)),
-            (false, true) => println!("{}nothing to change", shown(&planned)),
-            (false, false) => print!("{}", shown(&planned)),
+            (false, true) => say!("{}nothing to change", shown(&planned)),
+            (false, false) => put!("{}", shown(&planned)),
         }
         if nothing {
             return Ok(ExitCode::SUCCESS);
@@ -122,11 +123,11 @@ pub(crate) async fn apply(apply: Apply) -> Result<ExitCode, Failed> {
     let answer =
         remote.ask(Method::POST, &format!("/api/apply?prune={}", apply.prune), Some(&workspace)).await?;
     if apply.server.json {
-        println!("{answer}");
+        say!("{answer}");
     } else {
         // Who was asked has seen the changes already.
         let shown = if apply.yes { shown(&answer) } else { String::new() };
-        println!("{shown}applied: {} changed, version {}", changes(&answer).len(), answer["version"]);
+        say!("{shown}applied: {} changed, version {}", changes(&answer).len(), answer["version"]);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -139,11 +140,11 @@ pub(crate) async fn export(export: Export) -> Result<ExitCode, Failed> {
     }
     without_defaults(&mut workspace);
     if export.server.json {
-        println!("{workspace}");
+        say!("{workspace}");
         return Ok(ExitCode::SUCCESS);
     }
     let yaml = serde_saphyr::to_string(&Plain(&workspace)).map_err(|error| Failed::new(error.to_string()))?;
-    print!(
+    put!(
         "# The workspace in force, version {}. `***` stands for a secret, which is never printed; applied to this server it\n\
          # keeps the secret in force.\n{yaml}",
         answer["version"]

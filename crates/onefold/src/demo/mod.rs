@@ -5,6 +5,7 @@ mod shop;
 
 use crate::args::{Demo, LogFormat, Serve};
 use crate::http::{Failed, Remote};
+use crate::out::say;
 use crate::server::Running;
 use crate::{commands, server, workspace_file};
 use hyper::Method;
@@ -55,9 +56,9 @@ async fn show_all(
     running.admin.apply_at_start(workspace).await.map_err(Failed)?;
     let base = format!("http://{}", reachable(running.address));
     let token = running.admin.token();
-    println!("onefold is ready on {base} · the shop opens; webhooks go to {}", receiver.url());
+    say!("onefold is ready on {base} · the shop opens; webhooks go to {}", receiver.url());
     let given = token.as_ref().map(|token| format!(" --token {token}")).unwrap_or_default();
-    println!("try: onefold profile get user_id:user-1 --server {base}{given}\n");
+    say!("try: onefold profile get user_id:user-1 --server {base}{given}\n");
 
     let sent = Arc::new(AtomicU64::new(0));
     let remote = Remote::new(&base, token);
@@ -77,7 +78,7 @@ async fn show_all(
     }
     visitors.abort();
     let summary = summary(&remote, &sent, receiver).await?;
-    println!("\n{summary:#}");
+    say!("\n{summary:#}");
     Ok(())
 }
 
@@ -206,7 +207,7 @@ async fn show(remote: &Remote, sent: &AtomicU64, receiver: &Receiver) -> Result<
     let now = summary(remote, sent, receiver).await?;
     let sizes = now["audiences"].as_object().into_iter().flatten();
     let sizes: Vec<String> = sizes.map(|(key, size)| format!("{key} {size}")).collect();
-    println!(
+    say!(
         "{:>6} events · {:>5} people · {:>4} stitched · {:>5} webhooks │ {}",
         now["folded"].to_string(),
         now["persons"].to_string(),

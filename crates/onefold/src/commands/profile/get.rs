@@ -4,6 +4,7 @@ use super::{NAME_COLUMNS, VALUE_COLUMNS, items, text};
 use crate::commands::profiles::Profiles;
 use crate::commands::text::{clean, counted, cut, table};
 use crate::http::Failed;
+use crate::out::{put, say};
 use serde_json::{Map, Value};
 
 pub(super) async fn run(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Result<(), Failed> {
@@ -13,7 +14,7 @@ pub(super) async fn run(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Res
             let name = part.split('?').next().unwrap_or(part);
             whole.insert(name.to_owned(), profiles.part(id, part).await?);
         }
-        println!("{:#}", Value::Object(whole));
+        say!("{:#}", Value::Object(whole));
         return Ok(());
     }
     let metadata = profiles.part(id, "metadata").await?;
@@ -22,7 +23,7 @@ pub(super) async fn run(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Res
     let computed = profiles.part(id, "traits?class=computed_trait&verbose=true").await?;
     let audiences = profiles.part(id, "audiences?limit=200&verbose=true").await?;
     let links = profiles.part(id, "links?limit=200").await?;
-    println!("{}\n{}", clean(id), table(&summary(&metadata["metadata"])).trim_end());
+    say!("{}\n{}", clean(id), table(&summary(&metadata["metadata"])).trim_end());
     section("identifiers", items(&ids).iter().map(identifier), &ids);
     section("traits", members(&plain).map(held), &plain);
     section("computed traits", members(&computed).map(held), &computed);
@@ -36,12 +37,12 @@ pub(super) async fn run(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Res
 fn section(title: &str, rows: impl Iterator<Item = Vec<String>>, list: &Value) {
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
-        println!("{title}: none");
+        say!("{title}: none");
         return;
     }
-    print!("{title}\n{}", table(&rows));
+    put!("{title}\n{}", table(&rows));
     if list["cursor"]["has_more"] == true {
-        println!("  and more: the profile API lists them all");
+        say!("  and more: the profile API lists them all");
     }
 }
 

@@ -4,6 +4,7 @@ use super::{VALUE_COLUMNS, text};
 use crate::commands::decisions;
 use crate::commands::text::{counted, cut};
 use crate::http::{Failed, Remote, encoded};
+use crate::out::say;
 use hyper::Method;
 use serde_json::Value;
 
@@ -11,35 +12,35 @@ pub(super) async fn run(remote: &Remote, a: &str, b: &str, as_json: bool) -> Res
     let path = format!("/api/why?a={}&b={}", encoded(a), encoded(b));
     let answer = remote.ask(Method::GET, &path, None).await?;
     if as_json {
-        println!("{answer:#}");
+        say!("{answer:#}");
         return Ok(());
     }
     let (a, b) = (cut(a, VALUE_COLUMNS), cut(b, VALUE_COLUMNS));
     if answer["together"] == true {
         let hops = answer["path"].as_array().map_or(&[][..], Vec::as_slice);
         if hops.is_empty() {
-            println!("{a} and {b} are one identifier");
+            say!("{a} and {b} are one identifier");
             return Ok(());
         }
-        println!("{a} and {b} are one person, by {}:", counted(hops.len() as u64, "link"));
+        say!("{a} and {b} are one person, by {}:", counted(hops.len() as u64, "link"));
         for hop in hops {
             print_hop(remote, hop, "  ").await?;
         }
         return Ok(());
     }
-    println!("{a} and {b} are not one person:");
+    say!("{a} and {b} are not one person:");
     let reason = &answer["reason"];
     if reason["kind"] == "rejected" {
-        println!("  what would link them:");
+        say!("  what would link them:");
         print_hop(remote, &reason["hop"], "    ").await?;
-        println!("  what forbids it: {}", text(&reason["rule"]));
+        say!("  what forbids it: {}", text(&reason["rule"]));
         let witnesses = reason["witnesses"].as_array().into_iter().flatten().map(name);
-        println!("    shown by {}", witnesses.collect::<Vec<_>>().join(" and "));
+        say!("    shown by {}", witnesses.collect::<Vec<_>>().join(" and "));
         return Ok(());
     }
     // What this version does not know is shown as the server says it.
     let detail = reason["detail"].as_str().map_or_else(|| reason.to_string(), str::to_owned);
-    println!("  {}", cut(&detail, 3 * VALUE_COLUMNS));
+    say!("  {}", cut(&detail, 3 * VALUE_COLUMNS));
     Ok(())
 }
 
@@ -51,11 +52,11 @@ fn name(id: &Value) -> String {
 
 /// A link, and below it what says so.
 async fn print_hop(remote: &Remote, hop: &Value, indent: &str) -> Result<(), Failed> {
-    println!("{indent}{} – {}", name(&hop["from"]), name(&hop["to"]));
+    say!("{indent}{} – {}", name(&hop["from"]), name(&hop["to"]));
     let because = &hop["because"];
     match (because["kind"].as_str(), because["decision"].as_u64()) {
-        (Some("operator"), Some(number)) => println!("{indent}  {}", decision(remote, number).await?),
-        _ => println!("{indent}  {}", events(because)),
+        (Some("operator"), Some(number)) => say!("{indent}  {}", decision(remote, number).await?),
+        _ => say!("{indent}  {}", events(because)),
     }
     Ok(())
 }

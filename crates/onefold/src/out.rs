@@ -1,0 +1,27 @@
+//! What commands print. A reader that has enough, as `head`, ends a command without a word, as it ends any other.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+/// Prints as `print!` does; where that panics, this ends the command.
+macro_rules! put {
+    ($($arg:tt)*) => { $crate::out::write(format_args!($($arg)*)) };
+}
+
+/// Prints a line as `println!` does; where that panics, this ends the command.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::out::write(format_args!("{}\n", format_args!($($arg)*))) };
+}
+
+pub(crate) use {put, say};
+
+/// Writes to stdout, or ends the command: 0 if nobody reads any more, 1 if it cannot be written for another reason.
+pub(crate) fn write(text: Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    eprintln!("error: the output cannot be written: {error}\nhint: is the disk that it goes to full?");
+    std::process::exit(1);
+}
