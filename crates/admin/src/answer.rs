@@ -3,13 +3,18 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use onefold_api::{Place, Problem};
+use onefold_api::{Place, Problem, Time};
+use onefold_delivery::render::iso;
+use onefold_types::{Identifier, Timestamp};
 
 /// A problem as a response.
 #[derive(Debug)]
 pub(crate) struct Refused(Box<Problem>);
 
 impl Refused {
+    /// The code of what was not done for the fold has other work first; whoever asks again later gets it.
+    pub(crate) const BEHIND: &str = "behind";
+
     pub(crate) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem");
         Self(Box::new(Problem::new(status.as_u16(), title, code, detail)))
@@ -23,8 +28,24 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     }
 
+    /// A decision that is refused, by which rule, and the identifiers that show it.
+    pub(crate) fn decision(rule: String, witnesses: Vec<Identifier>) -> Self {
+        let named: Vec<String> = witnesses.iter().map(ToString::to_string).collect();
+        let shown = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+        let detail = format!("refused, and not recorded: {rule}{shown}");
+        let mut refused = Self::new(StatusCode::CONFLICT, "refused", detail);
+        refused.0.rule = Some(rule);
+        refused.0.witnesses = witnesses.into_iter().map(Into::into).collect();
+        refused
+    }
+
     pub(crate) fn code(&self) -> &str {
         &self.0.code
+    }
+
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
     }
 
     pub(crate) fn with(mut self, problems: Vec<Place>) -> Self {
@@ -43,7 +64,11 @@ impl From<onefold_fold::Error> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let is_behind = self.0.code == Self::BEHIND;
         let mut response = (status, Json(self.0)).into_response();
+        if is_behind {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -67,7 +92,12 @@ pub(crate) fn stored(message_id: &str, body: &[u8]) -> Result<serde_json::Value,
 }
 
 /// What handlers answer.
-pub(crate) type Answer = Result<Json<serde_json::Value>, Refused>;
+pub(crate) type Answer<T> = Result<Json<T>, Refused>;
+
+/// An instant as answers have it.
+pub(crate) fn time(at: Timestamp) -> Time {
+    Time(iso(at))
+}
 
 /// Runs a blocking read off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(

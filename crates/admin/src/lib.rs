@@ -7,14 +7,19 @@
 //! - **ADMIN-2:** outside loopback every call but health asks for the admin token; a write key opens nothing here.
 
 mod answer;
+mod audiences;
 mod auth;
 mod decisions;
 mod describe;
+mod destinations;
 mod extract;
 mod health;
+mod identity;
 mod keys;
 mod live;
+mod numbers;
 mod profiles;
+mod quarantine;
 mod secrets;
 mod workspace;
 
@@ -31,6 +36,7 @@ use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
 use onefold_log::SharedLog;
 use onefold_store::Store;
+use onefold_types::Timestamp;
 use std::sync::Arc;
 
 /// What the API reads and drives; cheap to clone.
@@ -55,7 +61,7 @@ pub struct Parts {
     pub ingest_metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Whether the tracking API has its sources.
     pub accepting: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Sends an item of the quarantine again: source, body, message id for one that has none.
+    /// Sends an item of the quarantine again: source, body, message id for one that has none, when it came first.
     pub send_again: SendAgain,
     /// One apply at a time.
     pub applying: tokio::sync::Mutex<()>,
@@ -63,7 +69,12 @@ pub struct Parts {
 
 /// Sends an item to the tracking API as its source; why it was refused, as code and detail.
 pub type SendAgain = Box<
-    dyn Fn(String, String, String) -> futures_util::future::BoxFuture<'static, Result<(), (String, String)>>
+    dyn Fn(
+            String,
+            String,
+            String,
+            Timestamp,
+        ) -> futures_util::future::BoxFuture<'static, Result<(), (String, String)>>
         + Send
         + Sync,
 >;
@@ -85,29 +96,42 @@ impl Admin {
     }
 }
 
-/// All routes.
-pub fn router(admin: Admin) -> Router {
-    let guarded = [
+/// Routes that ask who calls.
+fn guarded() -> Vec<Described> {
+    vec![
         profiles::routes(),
         workspace::routes(),
+        audiences::routes(),
+        identity::routes(),
         decisions::routes(),
+        quarantine::routes(),
+        destinations::routes(),
         live::routes(),
         health::guarded_routes(),
-    ];
-    let open = [profiles::open_routes(), health::routes()];
+    ]
+}
+
+/// Routes that answer everyone.
+fn open() -> Vec<Described> {
+    vec![profiles::open_routes(), health::routes()]
+}
+
+/// All routes.
+pub fn router(admin: Admin) -> Router {
+    let (guarded, open) = (guarded(), open());
     let parts: Vec<&Described> = guarded.iter().chain(&open).collect();
     let description = Described::openapi(&parts);
     let describe = get(move || async move { Json(description) });
     let merged = |parts: Vec<Described>| {
         parts.into_iter().fold(Router::new(), |router, part| router.merge(part.router))
     };
-    merged(guarded.into())
+    merged(guarded)
         .route("/api/openapi.json", describe)
         .route("/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(extract::BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::guard))
-        .merge(merged(open.into()))
+        .merge(merged(open))
         .with_state(admin)
 }
 

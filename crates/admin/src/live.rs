@@ -1,20 +1,21 @@
 //! What is happening now, as server-sent events. For eyes: a reader that falls behind misses some, and is told how many.
 
 use crate::Admin;
-use crate::answer::{Refused, stored};
+use crate::answer::{Refused, stored, time};
 use crate::describe::{Described, operation};
 use crate::extract::Query;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use onefold_api::Place;
+use onefold_api::live::{Folded, Live as Told};
 use onefold_audience::Selector;
-use onefold_delivery::render::iso;
 use onefold_fold::report::{Happening, Report};
 use onefold_fold::{Observer, Status};
-use schemars::JsonSchema;
+use onefold_types::{AudienceId, ProfileHandle, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
@@ -73,7 +74,25 @@ impl Observer for LiveObserver {
 
 pub(crate) fn routes() -> Described {
     let what = operation("What is happening now, as server-sent events").query::<Wanted>();
-    Described::default().get("/api/live", what.answers("text/event-stream"), stream)
+    Described::default().get_as("/api/live", what.answers::<Stream>("text/event-stream"), stream)
+}
+
+/// The stream as the description has it: OpenAPI 3.1 knows no media type of many events.
+struct Stream;
+
+impl JsonSchema for Stream {
+    fn schema_name() -> Cow<'static, str> {
+        "LiveStream".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Server-sent events. The `data` of each is the JSON that `contentSchema` says, by the name in `event`.",
+            "contentMediaType": "application/json",
+            "contentSchema": generator.subschema_for::<Told>(),
+        })
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -103,10 +122,16 @@ async fn stream(
                 let (name, data) = match received {
                     Ok(happening) if !asked_for(&happening, selector.as_ref()) => continue,
                     Ok(happening) => told(&happening, &admin),
-                    Err(RecvError::Lagged(missed)) => ("missed", json!({ "count": missed })),
+                    Err(RecvError::Lagged(missed)) => ("missed", Told::Missed { count: missed }),
                     Err(RecvError::Closed) => return None,
                 };
-                let event = Event::default().event(name).data(data.to_string());
+                let event = match Event::default().event(name).json_data(data) {
+                    Ok(event) => event,
+                    Err(error) => {
+                        tracing::error!(%error, "a happening cannot be told");
+                        continue;
+                    }
+                };
                 return Some((Ok(event), (receiver, closed, admin, selector)));
             }
         });
@@ -127,29 +152,41 @@ fn asked_for(happening: &Happening, selector: Option<&Selector>) -> bool {
     }
 }
 
-fn told(happening: &Happening, admin: &Admin) -> (&'static str, Value) {
+fn told(happening: &Happening, admin: &Admin) -> (&'static str, Told) {
     let compiled = admin.0.reader.handle().catalogue();
-    let key =
-        |id| compiled.catalogue.audiences.iter().find(|(_, known)| **known == id).map(|(key, _)| key.clone());
+    let membership = |id: AudienceId, profile: ProfileHandle, effective: Timestamp| {
+        let known = compiled.catalogue.audiences.iter().find(|(_, known)| **known == id);
+        let audience = known.map(|(key, _)| key.clone());
+        Told::Membership { audience, profile: profile.0, effective: effective.0 }
+    };
     match happening {
         Happening::Folded { message_type, name, message_id, ts, profile, body } => {
-            let mut data = json!({ "type": message_type, "name": name, "message_id": message_id, "timestamp": iso(*ts),
-                "profile": profile });
-            match stored(message_id, body) {
-                Ok(message) => data["message"] = message,
-                Err(why) => data["unreadable"] = why.into(),
-            }
-            ("folded", data)
+            let read = stored(message_id, body);
+            let folded = Folded {
+                message_type: message_type.as_str().to_owned(),
+                name: name.clone(),
+                message_id: message_id.clone(),
+                timestamp: time(*ts),
+                profile: profile.map(|profile| profile.0),
+                unreadable: read.as_ref().err().cloned(),
+                message: read.ok(),
+            };
+            ("folded", Told::Folded(folded))
         }
-        Happening::Merged { from, into } => ("merged", json!({ "from": from, "into": into })),
-        Happening::Split { from, into } => ("split", json!({ "from": from, "into": into })),
+        Happening::Merged { from, into } => ("merged", Told::Merged { from: from.0, into: into.0 }),
+        Happening::Split { from, into } => {
+            let into = into.iter().map(|profile| profile.0).collect();
+            ("split", Told::Split { from: from.0, into })
+        }
         Happening::Entered { audience, profile, effective } => {
-            ("entered", json!({ "audience": key(*audience), "profile": profile, "effective": effective.0 }))
+            ("entered", membership(*audience, *profile, *effective))
         }
         Happening::Exited { audience, profile, effective } => {
-            ("exited", json!({ "audience": key(*audience), "profile": profile, "effective": effective.0 }))
+            ("exited", membership(*audience, *profile, *effective))
         }
-        Happening::NearDuplicate { id, others } => ("near_duplicate", json!({ "id": id, "others": others })),
-        Happening::Quarantined { code } => ("quarantined", json!({ "code": code })),
+        Happening::NearDuplicate { id, others } => {
+            ("near_duplicate", Told::NearDuplicate { id: id.clone().into(), others: others.clone() })
+        }
+        Happening::Quarantined { code } => ("quarantined", Told::Quarantined { code: code.clone() }),
     }
 }

@@ -4,21 +4,23 @@ use crate::Admin;
 use crate::answer::{Answer, Refused, blocking};
 use crate::describe::{Described, operation};
 use crate::extract::{Body, Query};
-use crate::keys::Keys;
 use crate::secrets;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use onefold_api::Place;
+use onefold_api::workspace::{
+    Action, Applied, Difference, Example, InForce, Object, Planned, Preview, Workspace as Shown,
+};
+use onefold_api::{Identifier, Place};
 use onefold_fold::catalogue::{Problem, next};
-use onefold_fold::rules_change::{Preview, PreviewError};
+use onefold_fold::rules_change::{self, PreviewError};
 use onefold_log::record::Record;
 use onefold_types::document::{self, Document, Wrong};
 use onefold_types::workspace::Workspace;
 use onefold_types::{Catalogue, Position};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,22 +33,16 @@ pub(crate) fn routes() -> Described {
             plan,
         )
         .post("/api/apply", operation("Applies a workspace").query::<How>().body::<WorkspaceFile>(), apply)
-        .post(
-            "/api/check",
-            operation("What an expression is, or where it is wrong").body::<Expression>(),
-            check,
-        )
-        .get("/api/audiences", operation("Audiences and how many are in each").query::<Keys>(), audiences)
 }
 
-/// A workspace, as in a workspace file: `version`, `workspace`, `timezone`, `sources`, `identity`, `computed_traits`,
+/// A workspace, as in a workspace file: `version`, `workspace`, `renamed_from`, `timezone`, `sources`, `identity`, `computed_traits`,
 /// `audiences`, `destinations`. Without `timezone` or `identity` the one in force is kept.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "the description of a body; the handlers read a `Document`")]
 struct WorkspaceFile {
     /// 1.
     version: u32,
-    /// The workspace's key.
+    /// The workspace's key: that of the one in force, unless `renamed_from` names that.
     workspace: String,
     #[serde(flatten)]
     rest: std::collections::BTreeMap<String, Value>,
@@ -59,7 +55,7 @@ const FOLDED_WITHIN: Duration = Duration::from_secs(60);
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
 
 /// The codes of what is only a matter of time.
-const BEHIND: &str = "behind";
+const BEHIND: &str = Refused::BEHIND;
 const NOT_FOLDED: &str = "not_folded";
 
 #[derive(Deserialize, JsonSchema)]
@@ -70,24 +66,52 @@ struct How {
 }
 
 /// The workspace in force, secrets hidden.
-async fn current(State(admin): State<Admin>) -> Answer {
+async fn current(State(admin): State<Admin>) -> Answer<InForce> {
     let compiled = admin.0.reader.handle().catalogue();
-    let mut workspace = serde_json::to_value(&compiled.catalogue.workspace).unwrap_or_default();
-    secrets::hide(&mut workspace);
-    Ok(Json(
-        json!({ "version": compiled.catalogue.version, "author": compiled.catalogue.author, "workspace": workspace }),
-    ))
+    let Catalogue { version, author, workspace, .. } = &compiled.catalogue;
+    Ok(Json(InForce { version: version.0, author: author.clone(), workspace: shown(workspace) }))
 }
 
-/// One object that differs.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-struct Difference {
-    action: &'static str,
-    kind: &'static str,
-    key: String,
-    /// The key that a renamed object had.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<String>,
+/// A workspace as it is printed.
+fn shown(workspace: &Workspace) -> Shown {
+    fn members(item: &impl serde::Serialize) -> Map<String, Value> {
+        match serde_json::to_value(item) {
+            Ok(Value::Object(members)) => members,
+            _ => Map::new(),
+        }
+    }
+    fn object(key: &str, item: &impl serde::Serialize) -> Object {
+        let mut rest = members(item);
+        rest.shift_remove("key");
+        Object { key: key.to_owned(), rest }
+    }
+    let Workspace {
+        version,
+        workspace: key,
+        timezone,
+        sources,
+        identity,
+        computed_traits,
+        audiences,
+        destinations,
+    } = workspace;
+    let destinations = destinations.iter().map(|destination| {
+        let mut shown = object(&destination.key, destination);
+        if let Some(config) = shown.rest.get_mut("config") {
+            secrets::hide(config);
+        }
+        shown
+    });
+    Shown {
+        version: *version,
+        workspace: key.clone(),
+        timezone: timezone.clone(),
+        sources: sources.iter().map(|item| object(&item.key, item)).collect(),
+        identity: members(identity),
+        computed_traits: computed_traits.iter().map(|item| object(&item.key, item)).collect(),
+        audiences: audiences.iter().map(|item| object(&item.key, item)).collect(),
+        destinations: destinations.collect(),
+    }
 }
 
 /// Objects by key, as JSON, for comparison.
@@ -113,29 +137,28 @@ fn differences(old: &Workspace, new: &Workspace) -> Vec<Difference> {
         for (key, value) in &after {
             let from = value.get("renamed_from").and_then(Value::as_str).map(str::to_owned);
             let (action, from) = match (before.get(key), from) {
-                (None, Some(old)) if gone.remove(&old).is_some() => ("rename", Some(old)),
-                (None, _) => ("create", None),
-                (Some(known), _) if without_rename(known) != without_rename(value) => ("change", None),
+                (None, Some(old)) if gone.remove(&old).is_some() => (Action::Rename, Some(old)),
+                (None, _) => (Action::Create, None),
+                (Some(known), _) if without_rename(known) != without_rename(value) => (Action::Change, None),
                 (Some(_), _) => continue,
             };
-            found.push(Difference { action, kind, key: key.clone(), from });
+            found.push(Difference { from, ..difference(action, kind, key) });
         }
         for key in gone.into_keys() {
-            found.push(Difference { action: "remove", kind, key: key.clone(), from: None });
+            found.push(difference(Action::Remove, kind, key));
         }
     }
     if old.identity != new.identity {
-        found.push(Difference { action: "change", kind: "identity", key: "rules".to_owned(), from: None });
+        found.push(difference(Action::Change, "identity", "rules"));
     }
     if (&old.workspace, &old.timezone) != (&new.workspace, &new.timezone) {
-        found.push(Difference {
-            action: "change",
-            kind: "workspace",
-            key: new.workspace.clone(),
-            from: None,
-        });
+        found.push(difference(Action::Change, "workspace", &new.workspace));
     }
     found
+}
+
+fn difference(action: Action, kind: &str, key: &str) -> Difference {
+    Difference { action, kind: kind.to_owned(), key: key.to_owned(), from: None }
 }
 
 /// A rename that was carried out is no difference.
@@ -175,6 +198,9 @@ fn prepare(
     prune: bool,
 ) -> Result<(Vec<Difference>, Catalogue), Refused> {
     let previous = (current.version.0 != 0).then_some(current);
+    if let Some(known) = previous {
+        document.of(&known.workspace).map_err(|other| unusable(vec![wrong(other)]))?;
+    }
     let mut workspace = document.over(previous.map(|known| &known.workspace));
     secrets::reveal(&current.workspace, &mut workspace).map_err(unusable)?;
     let workspace = target(&current.workspace, workspace, prune);
@@ -213,23 +239,49 @@ fn unusable(problems: Vec<Place>) -> Refused {
     Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_workspace", detail).with(problems)
 }
 
-async fn plan(State(admin): State<Admin>, Query(how): Query<How>, Body(body): Body<Value>) -> Answer {
+async fn plan(
+    State(admin): State<Admin>,
+    Query(how): Query<How>,
+    Body(body): Body<Value>,
+) -> Answer<Planned> {
     let compiled = admin.0.reader.handle().catalogue();
-    let (differences, catalogue) = prepare(&compiled.catalogue, read(body)?, how.prune)?;
+    let (changes, catalogue) = prepare(&compiled.catalogue, read(body)?, how.prune)?;
     let identity = admin.preview(&compiled.catalogue, &catalogue).await?;
-    Ok(Json(json!({ "changes": differences, "identity": identity })))
+    Ok(Json(Planned { changes, identity }))
 }
 
-async fn apply(State(admin): State<Admin>, Query(how): Query<How>, Body(body): Body<Value>) -> Answer {
-    let applied = admin.apply(read(body)?, how.prune).await?;
-    Ok(Json(json!({ "changes": applied.changes, "identity": applied.identity, "version": applied.version })))
+async fn apply(
+    State(admin): State<Admin>,
+    Query(how): Query<How>,
+    Body(body): Body<Value>,
+) -> Answer<Applied> {
+    admin.apply(read(body)?, how.prune).await.map(Json)
 }
 
-/// What an apply did.
-struct Applied {
-    changes: Vec<Difference>,
-    identity: Option<Preview>,
-    version: u32,
+fn preview(known: rules_change::Preview) -> Preview {
+    fn ids(known: Vec<onefold_types::Identifier>) -> Vec<Identifier> {
+        known.into_iter().map(Into::into).collect()
+    }
+    let example = |from, into| Example { from: ids(from), into: ids(into) };
+    Preview {
+        profiles_before: known.profiles_before,
+        profiles_after: known.profiles_after,
+        merges: known.merges,
+        merge_examples: known
+            .merge_examples
+            .into_iter()
+            .map(|known| example(known.from, known.into))
+            .collect(),
+        splits: known.splits,
+        split_examples: known
+            .split_examples
+            .into_iter()
+            .map(|known| example(known.from, known.into))
+            .collect(),
+        moved_messages: known.moved_messages,
+        dropped_identifiers: known.dropped_identifiers,
+        gained_identifiers: known.gained_identifiers,
+    }
 }
 
 impl Admin {
@@ -239,8 +291,8 @@ impl Admin {
             return Ok(None);
         }
         let (admin, identity) = (self.clone(), new.workspace.identity.clone());
-        let preview = blocking(move || Ok(admin.0.reader.preview(&identity))).await?;
-        preview.map(Some).map_err(|error| match error {
+        let previewed = blocking(move || Ok(admin.0.reader.preview(&identity))).await?;
+        previewed.map(|known| Some(preview(known))).map_err(|error| match error {
             PreviewError::Rules(error) => {
                 unusable(vec![Place { place: "identity".to_owned(), detail: error.to_string() }])
             }
@@ -265,6 +317,7 @@ impl Admin {
         if changes.is_empty() {
             return Ok(Applied { changes, identity: None, version: compiled.catalogue.version.0 });
         }
+        self.backfilled(CAUGHT_UP_WITHIN).await?;
         // Made here, beside the fold, the other graph is at hand when the fold comes to the record.
         let identity = self.preview(&compiled.catalogue, &catalogue).await?;
         let json = serde_json::to_vec(&catalogue).map_err(|error| Refused::bad(error.to_string()))?;
@@ -285,6 +338,28 @@ impl Admin {
                 }
                 Err(refused) => return Err(refused.to_string()),
             }
+        }
+    }
+
+    /// Waits for the end of a running backfill. A catalogue in the log behind one would hold up everything that comes after
+    /// it: events, timers, the live view. Nobody else appends one meanwhile.
+    async fn backfilled(&self, within: Duration) -> Result<(), Refused> {
+        let until = tokio::time::Instant::now() + within;
+        loop {
+            let status = self.0.reader.handle().status();
+            let Some((done, of)) = status.backfill else { return Ok(()) };
+            if let Some(failed) = status.failed {
+                let detail = format!("the fold stopped: {failed}");
+                return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "state_failed", detail));
+            }
+            if tokio::time::Instant::now() >= until {
+                let detail = format!(
+                    "nothing was applied: the workspace in force is still being carried out over history ({done} of {of} \
+                     profiles), and did not come to the end within {within:?}; try again once /api/audiences has no `backfill`"
+                );
+                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, BEHIND, detail));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -321,50 +396,4 @@ impl Admin {
         );
         Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, NOT_FOLDED, detail))
     }
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Expression {
-    /// In the audience language.
-    expression: String,
-}
-
-/// Parses an expression and says what it is, or where it is wrong.
-async fn check(Body(given): Body<Expression>) -> Answer {
-    let text = given.expression;
-    let wrong = |error: onefold_audience::SyntaxError| {
-        let place = Place { place: "expression".to_owned(), detail: error.render(&text) };
-        Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_expression", "the expression cannot be used")
-            .with(vec![place])
-    };
-    let expr = onefold_audience::parse(&text).map_err(&wrong)?;
-    let is_condition = onefold_audience::check_condition(&expr).is_ok();
-    if !is_condition {
-        onefold_audience::check_value(&expr).map_err(&wrong)?;
-    }
-    let texts = |notes: Vec<(_, String)>| notes.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-    let unsupported = texts(onefold_audience::unsupported(&expr));
-    let notes = texts(onefold_audience::explain::notes(&expr));
-    let kind = if is_condition { "condition" } else { "value" };
-    let explanation = onefold_audience::explain::explain(&expr);
-    Ok(Json(
-        json!({ "canonical": expr.to_string(), "kind": kind, "explanation": explanation, "notes": notes, "unsupported": unsupported }),
-    ))
-}
-
-async fn audiences(State(admin): State<Admin>, Query(keys): Query<Keys>) -> Answer {
-    let compiled = admin.0.reader.handle().catalogue();
-    let status = admin.0.reader.handle().status();
-    let all = compiled.catalogue.workspace.audiences.iter().collect();
-    let (page, cursor) = keys.page(all, |audience| &audience.key);
-    let list: Vec<Value> = page
-        .into_iter()
-        .map(|audience| {
-            let id = compiled.catalogue.audiences.get(&audience.key).copied().unwrap_or_default();
-            let size = admin.0.reader.handle().audience_size(id);
-            json!({ "key": audience.key, "name": audience.labels.name, "where": audience.condition, "size": size, "enabled": audience.labels.enabled })
-        })
-        .collect();
-    let backfill = status.backfill.map(|(done, of)| json!({ "done": done, "of": of }));
-    Ok(Json(json!({ "data": list, "cursor": cursor, "backfill": backfill })))
 }

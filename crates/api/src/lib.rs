@@ -1,45 +1,40 @@
-//! The HTTP contract: errors as RFC 9457 problem details. **Never here:** a handler.
+//! The HTTP contract: what the profile and management API answer, errors (RFC 9457) included. The types are what the
+//! handlers send, and their schemas are what `/api/openapi.json` says of it. **Never here:** a handler.
 
+pub mod deliveries;
+pub mod identity;
+pub mod live;
+mod page;
+mod problem;
+pub mod profiles;
+pub mod quarantine;
+pub mod status;
+pub mod workspace;
+
+pub use page::{ByKey, ByNumber, Page};
+pub use problem::{Place, Problem};
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A problem (RFC 9457), as every error of the management and profile API is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// A page about this kind of problem: `about:blank` where the title says it all.
+/// An instant: RFC 3339 with milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("format" = "date-time"))]
+pub struct Time(pub String);
+
+/// An identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Identifier {
+    /// Its type: `user_id`, `email`, `anonymous_id`, `hubspot_id`, …
     #[serde(rename = "type")]
-    pub problem_type: String,
-    /// The HTTP status in words.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// The reason, machine-readable.
-    pub code: String,
-    /// What happened, and what was expected.
-    pub detail: String,
-    /// Further problems of the same request, each with its place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Place>,
+    pub id_type: String,
+    /// Its value.
+    pub id: String,
 }
 
-/// What is wrong at one place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Where: `audiences.high_intent`.
-    pub place: String,
-    /// What.
-    pub detail: String,
-}
-
-impl Problem {
-    /// A problem without a page of its own.
-    pub fn new(status: u16, title: &str, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            problem_type: "about:blank".to_owned(),
-            title: title.to_owned(),
-            status,
-            code: code.to_owned(),
-            detail: detail.into(),
-            problems: Vec::new(),
-        }
+impl From<onefold_types::Identifier> for Identifier {
+    fn from(id: onefold_types::Identifier) -> Self {
+        Self { id_type: id.id_type, id: id.value }
     }
 }

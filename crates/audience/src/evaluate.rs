@@ -92,6 +92,17 @@ impl Plan {
         self.buckets(message_type, name).any(|bucket| !bucket.0.is_empty())
     }
 
+    /// Whether what an event of this type and name said, beyond that it was, matters to a primitive: to one of `new`, or
+    /// without it to any. If not, `observe` and `observe_new` come to the same without the body.
+    #[must_use]
+    pub fn needs_body(&self, new: Option<&NewPrimitives>, message_type: MessageType, name: &str) -> bool {
+        let mut filters = self.buckets(message_type, name).flat_map(|bucket| &bucket.0);
+        filters.any(|filter| {
+            let wanted = |number: &usize| new.is_none_or(|new| new.0.contains(number));
+            filter.condition.is_some() && filter.primitives.iter().any(wanted)
+        })
+    }
+
     /// A profile comes to exist: audiences that hold for someone who did nothing are looked at.
     pub fn begin(&self, state: &mut State, touched: &mut Touched) {
         state.complete_below = self.next_primitive;

@@ -18,6 +18,7 @@
 //!   are thus bounded by the log: about 60 bytes for each effect of an event that is kept. A state folder restored from a
 //!   copy older than the log's beginning is not covered: what was still to be sent in it is sent again.
 
+mod check;
 pub(crate) mod removed;
 
 use onefold_connector::Answer;

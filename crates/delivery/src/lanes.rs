@@ -8,6 +8,8 @@
 //!   they hold up nobody else (DELIVERY-2).
 //! - **LANE-4:** of absorbed lanes an item remembers only those that have something to send: the list of the effect is as
 //!   long as the profile has history.
+//! - **LANE-5:** of effects that may go, the one goes first that could have gone first: a retry takes its turn by when it came
+//!   to be due, among others by when they were read, so that neither waits for the whole of the other.
 
 use onefold_types::ProfileHandle;
 use onefold_types::effect::Effect;
@@ -24,7 +26,7 @@ pub struct Item {
     pub effect: Effect,
     /// Attempts so far.
     pub attempts: u32,
-    /// Time since start at which it may be tried (again).
+    /// Time since start at which it was read, or from which on it may be tried again: its turn (LANE-5).
     pub not_before: Duration,
     /// Time since start from which on a failed attempt is the last one; known from the first attempt on.
     pub deadline: Option<Duration>,
@@ -38,14 +40,14 @@ pub struct Item {
 }
 
 impl Item {
-    /// A row of the outbox that was not tried yet.
+    /// A row of the outbox that was not tried yet, read at `now` (time since start).
     #[must_use]
-    pub const fn new(sequence: u64, effect: Effect) -> Self {
+    pub const fn new(sequence: u64, effect: Effect, now: Duration) -> Self {
         Self {
             sequence,
             effect,
             attempts: 0,
-            not_before: Duration::ZERO,
+            not_before: now,
             deadline: None,
             body: None,
             frozen: false,
@@ -72,6 +74,8 @@ struct Lane {
     head: Head,
     /// From this sequence on its rows are in the outbox alone.
     gap: Option<u64>,
+    /// Rows that were read and left out behind the gap.
+    left: usize,
 }
 
 impl Lane {
@@ -89,7 +93,7 @@ impl Lane {
 #[derive(Debug)]
 pub struct Lanes {
     lanes: BTreeMap<ProfileHandle, Lane>,
-    /// Lanes whose head may be ready, in the order in which they came to be.
+    /// Lanes whose head may be ready, in the order in which they came to be (LANE-5).
     ready: BTreeSet<(Duration, u64, ProfileHandle)>,
     /// Lanes that wait for an absorbed one.
     blocked: BTreeMap<ProfileHandle, BTreeSet<ProfileHandle>>,
@@ -99,6 +103,8 @@ pub struct Lanes {
     waiting: usize,
     behind: usize,
     len: usize,
+    /// Rows that were read and left out.
+    left: usize,
     in_flight: usize,
     /// Items of one lane held at most.
     share: usize,
@@ -116,6 +122,7 @@ impl Lanes {
             waiting: 0,
             behind: 0,
             len: 0,
+            left: 0,
             in_flight: 0,
             share: share.max(1),
         }
@@ -125,6 +132,12 @@ impl Lanes {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Effects that were pushed and left out: they are in the outbox alone.
+    #[must_use]
+    pub const fn left_out(&self) -> usize {
+        self.left
     }
 
     /// Whether nothing is held and nothing left out.
@@ -163,8 +176,11 @@ impl Lanes {
         let handle = item.effect.profile;
         let share = self.share;
         match self.lanes.get_mut(&handle) {
-            Some(lane) if lane.gap.is_some() => {}
-            Some(lane) if lane.items.len() >= share => lane.gap = Some(item.sequence),
+            Some(lane) if lane.gap.is_some() || lane.items.len() >= share => {
+                lane.gap.get_or_insert(item.sequence);
+                lane.left += 1;
+                self.left += 1;
+            }
             _ => self.append(item),
         }
     }
@@ -178,6 +194,7 @@ impl Lanes {
             items: VecDeque::new(),
             head: Head::Offered,
             gap: None,
+            left: 0,
         });
         lane.items.push_back(item);
         self.len += 1;
@@ -206,6 +223,7 @@ impl Lanes {
             self.drained.remove(&(gap, handle));
             let sequence = item.sequence;
             self.append(item);
+            self.held_again(handle);
             self.set_gap(handle, Some(sequence + 1));
         }
         let seen: Vec<ProfileHandle> = self
@@ -230,9 +248,19 @@ impl Lanes {
             self.drained.remove(&(old, handle));
         }
         lane.gap = gap;
+        if gap.is_none() {
+            self.left -= std::mem::take(&mut lane.left);
+        }
         if let (Some(new), true) = (gap, lane.items.is_empty()) {
             self.drained.insert((new, handle));
         }
+    }
+
+    /// A row that the lane left out is held now.
+    fn held_again(&mut self, handle: ProfileHandle) {
+        let Some(lane) = self.lanes.get_mut(&handle).filter(|lane| lane.left > 0) else { return };
+        lane.left -= 1;
+        self.left -= 1;
     }
 
     /// Drops a lane that has nothing left, and lets go who waited for it.
@@ -256,7 +284,10 @@ impl Lanes {
         }
         for lane in self.lanes.values_mut().filter(|lane| lane.is_waiting() && lane.items.len() > 1) {
             lane.gap = lane.items.get(1).map(|item| item.sequence);
-            self.len -= lane.items.len() - 1;
+            let tail = lane.items.len() - 1;
+            self.len -= tail;
+            self.left += tail;
+            lane.left += tail;
             lane.items.truncate(1);
             lane.items.shrink_to_fit();
         }
@@ -318,7 +349,7 @@ impl Lanes {
     }
 
     /// Takes the next effects that may be tried at `now`, at most `max`, each of another lane; their lanes are under way
-    /// until [`Lanes::done`] or [`Lanes::retry`]. What has a [`Item::batch`] goes with that alone, as far as it is there.
+    /// until [`Lanes::done`], [`Lanes::retry`] or [`Lanes::put_back`]. What has a [`Item::batch`] goes with that alone, as far as it is there.
     pub fn take(&mut self, now: Duration, max: usize) -> Vec<Item> {
         let mut items = Vec::new();
         let Some(first) = self.next(now) else { return items };
@@ -374,6 +405,11 @@ impl Lanes {
         if let Some(head) = self.lanes.get_mut(&handle).and_then(|lane| lane.items.front_mut()) {
             *head = item;
         }
+        self.offer(handle);
+    }
+
+    /// The lane's head did not go: it is put up again as it was.
+    pub fn put_back(&mut self, handle: ProfileHandle) {
         self.offer(handle);
     }
 

@@ -19,7 +19,11 @@ fn item(sequence: u64, lane: u64, after: &[u64]) -> Item {
         profile_id: String::new(),
         customer_key: None,
     };
-    Item::new(sequence, effect)
+    Item::new(sequence, effect, Duration::ZERO)
+}
+
+fn read_at(item: &Item, now: Duration) -> Item {
+    Item { not_before: now, ..item.clone() }
 }
 
 fn take(lanes: &mut Lanes, now: u64) -> Option<u64> {
@@ -50,6 +54,37 @@ fn a_lane_that_waits_holds_up_nobody_else() {
     assert_eq!(take(&mut lanes, 0), Some(3));
     assert_eq!(take(&mut lanes, 0), None);
     assert_eq!(take(&mut lanes, 9), Some(1));
+}
+
+/// LANE-5: neither new effects nor retries wait for the whole of the other.
+#[test]
+fn a_retry_that_is_due_goes_before_what_was_read_later() {
+    let read = |sequence: u64, at: u64| Item {
+        not_before: Duration::from_secs(at),
+        ..item(sequence, sequence, &[])
+    };
+    let mut lanes = Lanes::new(10);
+    lanes.push(read(1, 1));
+    lanes.push(read(2, 1));
+    lanes.push(read(3, 1));
+    let mut first = lanes.take(Duration::from_secs(1), 1).pop().unwrap();
+    (first.attempts, first.not_before) = (1, Duration::from_secs(3));
+    lanes.retry(first);
+    assert_eq!(take(&mut lanes, 2), Some(2));
+    lanes.push(read(4, 4));
+    lanes.push(read(5, 4));
+    assert_eq!([4, 4, 4, 4].map(|now| take(&mut lanes, now)), [3, 1, 4, 5].map(Some));
+}
+
+#[test]
+fn what_did_not_go_is_put_up_again_as_it_was() {
+    let mut lanes = Lanes::new(10);
+    (1..=3).for_each(|number| lanes.push(item(number, number, &[])));
+    assert_eq!(lanes.take(Duration::ZERO, 3).len(), 3);
+    lanes.put_back(ProfileHandle(2));
+    assert_eq!((lanes.in_flight(), lanes.waiting()), (2, 0));
+    assert_eq!(take(&mut lanes, 0), Some(2));
+    assert_eq!(take(&mut lanes, 0), None);
 }
 
 #[test]
@@ -124,14 +159,14 @@ proptest! {
                 lanes.relieve();
             }
             if let Some(from) = lanes.refill_from() {
-                let read: Vec<Item> = outbox.range(from..cursor).take(chunk).map(|(_, i)| i.clone()).collect();
+                let read: Vec<Item> = outbox.range(from..cursor).take(chunk).map(|(_, item)| read_at(item, now)).collect();
                 let all = read.len() < chunk;
                 let to = if all { cursor } else { read.last().unwrap().sequence + 1 };
                 lanes.refill(read, from, to, all);
             } else if lanes.len() - lanes.waiting() < window {
                 for (sequence, item) in outbox.range(cursor..).take(chunk) {
                     cursor = sequence + 1;
-                    lanes.push(item.clone());
+                    lanes.push(read_at(item, now));
                 }
             }
             let taken = lanes.take(now, batch);
@@ -139,7 +174,10 @@ proptest! {
                 now += Duration::from_secs(1);
             }
             for mut item in taken {
-                if failures.next() == Some(0) {
+                let fate = failures.next();
+                if fate == Some(1) {
+                    lanes.put_back(item.effect.profile);
+                } else if fate == Some(0) {
                     item.attempts += 1;
                     item.not_before = now + Duration::from_secs(2);
                     lanes.retry(item);
@@ -150,6 +188,8 @@ proptest! {
                 }
             }
             let held: usize = lanes.lanes.values().map(|lane| lane.items.len()).sum();
+            let ahead = outbox.range(cursor..).count();
+            prop_assert_eq!(held + lanes.left_out() + ahead, outbox.len(), "rows are lost from sight");
             let waiting = lanes.lanes.values().filter(|lane| lane.is_waiting());
             prop_assert_eq!((held, waiting.count()), (lanes.len(), lanes.waiting()));
         }

@@ -10,7 +10,9 @@
 //! - **DELIVERY-2:** a lane that waits holds up itself and the lanes that absorbed it, and nobody else; a destination
 //!   that is dead holds up itself alone.
 //! - **DELIVERY-3:** memory is bounded: a destination holds at most [`Options::window`] rows that could go and four times
-//!   that number of lanes that wait, without bodies; a lane holds an eighth of the window.
+//!   that number of lanes that wait, without bodies; a lane holds an eighth of the window. Bodies are held while their request
+//!   is under way and until its outcome is noted, [`Options::in_flight_bytes`] of them in all; a request has at most
+//!   [`Options::request_bytes`], or one item that has more. (While it is under way a body is there up to three times.)
 //! - **DELIVERY-4:** while an outcome cannot be noted nothing further is sent, and [`Status::trouble`] says why.
 //! - **DELIVERY-5:** one effect that is refused takes none with it that shared its request. What is refused together
 //!   (`RefusedTogether`) goes again at once in two halves, and so on; what is refused alone is a dead letter. One poison
@@ -19,12 +21,16 @@
 //!   itself, after the time that was named for it.
 //!
 //! - **DELIVERY-6:** what a removed destination had to send, its marks and its dead letters go with it, and are counted.
+//! - **DELIVERY-7:** what cannot be mended without a restart (a store that accepts nothing until it is opened again, a task
+//!   that panicked) ends delivery as a whole: nothing further is sent, and [`Delivery::failed`] tells whoever runs it.
 //!
 //! [`lanes`] is the order, [`backoff`] and [`breaker`] the patience, [`journal`] the memory; `runner` drives them with
 //! real requests: `reading`, `sending`, `noting`. `redrive` sends dead letters again.
 
 pub mod backoff;
 pub mod breaker;
+mod depth;
+mod fault;
 pub mod journal;
 pub mod lanes;
 mod noting;
@@ -32,6 +38,7 @@ mod reading;
 mod redrive;
 mod removed;
 pub mod render;
+mod room;
 mod runner;
 mod sending;
 mod service;

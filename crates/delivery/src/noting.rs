@@ -4,6 +4,7 @@ use crate::backoff;
 use crate::journal::{DeadLetter, Done, Journal, Tried, Wave};
 use crate::lanes::Item;
 use crate::reading::delete_rows;
+use crate::room::Place;
 use crate::sending::Sent;
 use onefold_connector::{Answer, Outcome};
 use onefold_store::{Error, Store};
@@ -22,6 +23,8 @@ pub(crate) struct Noted {
     pub(crate) failed: Vec<(Item, Answer)>,
     /// Refused with others, and sent again without half of them: not yet an attempt of its own.
     pub(crate) parted: Vec<(Item, Answer)>,
+    /// What the bodies take, until it is noted.
+    pub(crate) places: Arc<Vec<Place>>,
     /// When the outcomes came.
     pub(crate) at: Timestamp,
 }
@@ -35,7 +38,9 @@ impl Noted {
         mut roll: impl FnMut() -> u64,
     ) -> Self {
         let mut noted = Self { at: wall, ..Self::default() };
-        for (items, outcomes) in sent {
+        let mut places = Vec::new();
+        for Sent { items, outcomes, place, .. } in sent {
+            places.extend(place);
             let together = together(&items, &outcomes);
             let mut shared = None;
             let mut refused = Vec::new();
@@ -60,7 +65,7 @@ impl Noted {
             }
             noted.parted.extend(halves(refused));
         }
-        noted
+        Self { places: Arc::new(places), ..noted }
     }
 
     /// Keeps it. Doing so again changes nothing.

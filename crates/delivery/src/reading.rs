@@ -4,7 +4,7 @@
 use crate::journal::{Journal, Known};
 use crate::lanes::Item;
 use onefold_log::{Clock, SharedLog};
-use onefold_store::{Direction, Error, KeyRange, Store, Table};
+use onefold_store::{Bytes, Direction, Error, KeyRange, Store, Table};
 use onefold_types::effect::Effect;
 use onefold_types::{DestinationId, Position, Timestamp, outbox};
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Bytes of rows read at once.
 const READ_BYTES: usize = 8 << 20;
 
+/// Bytes of rows counted at once.
+const COUNT_BYTES: usize = 64 << 20;
+
 /// Which rows to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -20,6 +23,8 @@ pub(crate) enum Ask {
     Ahead { from: u64 },
     /// Rows that were read before and left out.
     Again { from: u64, to: u64 },
+    /// Only how many there are, from where counting has got to.
+    Count { from: u64 },
 }
 
 /// What was read.
@@ -27,6 +32,8 @@ pub(crate) enum Ask {
 pub(crate) struct Read {
     pub(crate) ask: Ask,
     pub(crate) items: Vec<Item>,
+    /// Rows that were looked at, whatever they are.
+    pub(crate) rows: u64,
     /// The first sequence that was not looked at.
     pub(crate) next: u64,
     /// The end was reached: of the outbox, or of what was asked for.
@@ -61,13 +68,15 @@ impl Reader {
         let (from, to) = match ask {
             Ask::Ahead { from } => (from, upper),
             Ask::Again { from, to } => (from, outbox::key(self.id, to).into()),
+            Ask::Count { from } => return self.count(from, upper),
         };
         let mut rows: Vec<(u64, Effect)> = Vec::new();
-        let (mut next, mut end, mut bytes, mut unreadable) = (from, true, 0, 0);
+        let (mut next, mut end, mut bytes, mut unreadable, mut looked_at) = (from, true, 0, 0, 0);
         let range = KeyRange::between(outbox::key(self.id, from), to);
         self.store.snapshot()?.scan(Table::Outbox, &range, Direction::Forward, &mut |key, value| {
             let Some((_, sequence)) = outbox::parse_key(key) else { return true };
             next = sequence + 1;
+            looked_at += 1;
             match outbox::decode(value) {
                 Some(effect) => rows.push((sequence, effect)),
                 // It stays where it is: another release may read it.
@@ -82,7 +91,7 @@ impl Reader {
         let mut items = Vec::new();
         let mut stale = Vec::new();
         for ((sequence, effect), known) in rows.into_iter().zip(self.journal.look_up(self.id, &ids)?) {
-            let mut item = Item::new(sequence, effect);
+            let mut item = Item::new(sequence, effect, now);
             match known {
                 Known::Done => {
                     stale.push(sequence);
@@ -103,7 +112,22 @@ impl Reader {
             items.push(item);
         }
         delete_rows(self.store.as_ref(), self.id, &stale)?;
-        Ok(Read { ask, items, next, end, unreadable, begin })
+        Ok(Read { ask, items, rows: looked_at, next, end, unreadable, begin })
+    }
+
+    /// Counts rows from `from` on.
+    fn count(&self, from: u64, upper: Bytes) -> Result<Read, Error> {
+        let (mut rows, mut next, mut bytes, mut end) = (0, from, 0, true);
+        let range = KeyRange::between(outbox::key(self.id, from), upper);
+        self.store.snapshot()?.scan(Table::Outbox, &range, Direction::Forward, &mut |key, value| {
+            let Some((_, sequence)) = outbox::parse_key(key) else { return true };
+            next = sequence + 1;
+            rows += 1;
+            bytes += key.len() + value.len();
+            end = bytes < COUNT_BYTES;
+            end
+        })?;
+        Ok(Read { ask: Ask::Count { from }, items: Vec::new(), rows, next, end, unreadable: 0, begin: None })
     }
 
     /// Where the log begins, and when; as it was known if that has not moved.
@@ -118,14 +142,30 @@ impl Reader {
     }
 }
 
+/// How often a deletion is run again because another transaction crossed it: more is no coincidence.
+const CONFLICTS_MAX: usize = 100;
+
 /// Deletes rows of the outbox in one transaction.
 pub(crate) fn delete_rows(store: &dyn Store, id: DestinationId, sequences: &[u64]) -> Result<(), Error> {
     if sequences.is_empty() {
         return Ok(());
     }
-    let mut txn = store.begin()?;
-    for sequence in sequences {
-        txn.delete(Table::Outbox, outbox::key(id, *sequence));
+    let mut conflicts = 0;
+    loop {
+        let mut txn = store.begin()?;
+        for sequence in sequences {
+            txn.delete(Table::Outbox, outbox::key(id, *sequence));
+        }
+        match txn.commit() {
+            // STORE-5: what crossed it is through by now.
+            Err(Error::Conflict) if conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+                tracing::warn!(
+                    conflicts,
+                    "another transaction crossed a deletion from the outbox; it is run again"
+                );
+            }
+            outcome => return outcome,
+        }
     }
-    txn.commit()
 }

@@ -90,7 +90,7 @@ impl Delivery {
             log: self.log.clone(),
             standing: self.standing.clone(),
             names: setup.names,
-            at: self.clock.now().0.div_euclid(1_000),
+            clock: self.clock.clone(),
         };
         let body = match stands {
             Stands::AsSaid if letter.body.is_empty() => sender.body(&letter.effect, false).await,
@@ -106,11 +106,11 @@ impl Delivery {
             Err(outcome) => return Ok(outcome),
         };
         let item = vec![Rendered { id: letter.effect.id_text(), body }];
-        let outcome = deliver(connector, item, sender.at).await.pop();
+        let outcome = deliver(connector, item, sender.at()).await.pop();
         let outcome = outcome.unwrap_or(Outcome::Retry { after: None, answer: Answer::default() });
         if matches!(outcome, Outcome::Delivered(_)) {
             let journal = self.journal.clone();
-            blocking(move || journal.bury(id, sequence)).await?;
+            self.looked_at(blocking(move || journal.bury(id, sequence)).await)?;
         }
         drop(held);
         Ok(outcome)
@@ -184,7 +184,7 @@ impl Delivery {
     pub fn discard(&self, key: &str, sequence: u64) -> Result<(), Error> {
         let id = self.find(key)?.0;
         let held = self.hold(key, id, sequence)?;
-        let was_there = self.journal.bury(id, sequence)?;
+        let was_there = self.looked_at(self.journal.bury(id, sequence))?;
         drop(held);
         if was_there { Ok(()) } else { Err(Error::NoLetter { destination: key.to_owned(), sequence }) }
     }

@@ -8,6 +8,7 @@
 //! removed destination afterwards: what is found once it has told is all there will be. Whatever a kill leaves is found at
 //! the next start, which tells of the catalogue in force.
 
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::journal::removed::{Cleared, destinations_in};
 use crate::reading::delete_rows;
@@ -62,6 +63,7 @@ impl Sweeper {
         journal: Journal,
         catalogue: &Catalogue,
         ended: BTreeMap<DestinationId, (String, Ended)>,
+        fault: Fault,
     ) {
         let sweep = Sweep {
             store,
@@ -76,6 +78,7 @@ impl Sweeper {
         let task = tokio::spawn(async move {
             let _alone = alone.lock().await;
             if let Err(error) = sweep.run(ended).await {
+                fault.look(&error);
                 tracing::error!(%error, "what removed destinations left behind cannot be cleared away; it will be at the next start or change of the workspace");
             }
         });

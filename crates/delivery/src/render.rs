@@ -12,6 +12,17 @@ pub struct Names {
     pub workspace: String,
     audiences: Vec<(AudienceId, String)>,
     traits: Vec<(TraitId, String)>,
+    /// Ids below are given.
+    next_id: u32,
+}
+
+/// Why there is no name to say a change under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nameless {
+    /// What it tells of (an `audience`, a `computed trait`) was removed, and the catalogue does not know its key any more.
+    Removed(&'static str),
+    /// A later catalogue, which is on its way, defines it.
+    NotYet,
 }
 
 impl Names {
@@ -20,8 +31,34 @@ impl Names {
     pub fn of(catalogue: &Catalogue) -> Self {
         Self {
             workspace: catalogue.workspace.workspace.clone(),
-            audiences: catalogue.audiences.iter().map(|(key, id)| (*id, key.clone())).collect(),
+            audiences: catalogue
+                .audiences
+                .iter()
+                .map(|(key, id)| (*id, key.clone()))
+                .chain(catalogue.removed_audiences.iter().map(|(id, key)| (*id, key.clone())))
+                .collect(),
             traits: catalogue.traits.iter().map(|(key, id)| (*id, key.clone())).collect(),
+            next_id: catalogue.next_id,
+        }
+    }
+
+    /// Why `change` cannot be said, if what it tells of has no name.
+    #[must_use]
+    pub fn nameless(&self, change: &Change) -> Option<Nameless> {
+        let (what, id, is_known) = match change {
+            Change::Entered { audience, .. } | Change::Exited { audience } => {
+                ("audience", audience.0, self.audiences.iter().any(|(known, _)| known == audience))
+            }
+            Change::TraitComputed { computed_trait, .. } => {
+                let is_known = self.traits.iter().any(|(known, _)| known == computed_trait);
+                ("computed trait", computed_trait.0, is_known)
+            }
+            Change::TraitChanged { .. } | Change::Event { .. } => return None,
+        };
+        match id < self.next_id {
+            _ if is_known => None,
+            true => Some(Nameless::Removed(what)),
+            false => Some(Nameless::NotYet),
         }
     }
 

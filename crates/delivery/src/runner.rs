@@ -5,12 +5,15 @@
 //! row and the catalogue are the same, with the same bodies; batches are put together anew then.
 
 use crate::breaker::{Breaker, BreakerState};
+use crate::depth::Depth;
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::lanes::Lanes;
 use crate::noting::{Noted, forget};
 use crate::reading::{Ask, Read, Reader};
 use crate::render::Names;
-use crate::sending::{Sender, Sent};
+use crate::room::Room;
+use crate::sending::{Left, Sender, Sent};
 use crate::service::{Delivered, Options};
 use crate::standing::Standing;
 use onefold_connector::{Answer, Connector, Outcome};
@@ -20,15 +23,18 @@ use onefold_types::{DestinationId, Position, ProfileHandle, Timestamp};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 /// How long nothing is tried after the disk failed, at most.
 const DISK_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// How long a runner that is to stop waits for answers: a stop takes ten seconds in all, and the rows stay.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a runner that is to stop waits for answers, unless it is told how long it may; the rows stay.
+pub(crate) const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How often the status is told how old the oldest effect is, at most.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a wave is noted when the runner is to stop.
 const LAST_TRIES: u32 = 3;
@@ -38,8 +44,13 @@ const LAST_TRIES: u32 = 3;
 pub struct Status {
     /// The destination's key.
     pub key: String,
-    /// Effects read ahead and not through.
-    pub queued: usize,
+    /// Whether it is enabled. One that is not keeps what it had to send, and is sent nothing.
+    pub enabled: bool,
+    /// Rows of the outbox that are to be sent, those under way included. At the start, and for a moment after much was written,
+    /// as many as have been counted yet.
+    pub queued: u64,
+    /// Effects of them that are held in memory (DELIVERY-3).
+    pub held: usize,
     /// Requests under way.
     pub in_flight: usize,
     /// Effects delivered since start.
@@ -54,6 +65,8 @@ pub struct Status {
     pub breaker: BreakerState,
     /// When the fold found the effect that has waited longest.
     pub oldest: Option<Timestamp>,
+    /// How long ago that was.
+    pub oldest_age: Option<Duration>,
     /// Why nothing goes on: the outbox or the journal cannot be read or written. Gone when they can.
     pub trouble: Option<String>,
     /// Rows of the outbox that this release cannot read; they stay.
@@ -75,6 +88,8 @@ pub(crate) struct Runner {
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) events: broadcast::Sender<Delivered>,
     pub(crate) dice: AtomicU64,
+    pub(crate) room: Room,
+    pub(crate) fault: Fault,
 }
 
 /// What an apply can change of a running destination.
@@ -83,7 +98,8 @@ pub(crate) struct Setup {
     /// `None` while the destination is disabled or its config cannot be used: its rows wait.
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) names: Arc<Names>,
-    pub(crate) stop: bool,
+    /// To stop, and how long to wait for answers.
+    pub(crate) stop: Option<Duration>,
 }
 
 /// A blocking task, at most one at a time.
@@ -116,9 +132,13 @@ struct Held {
     cursor: u64,
     /// There may be rows from the cursor on.
     rows_left: bool,
+    /// Rows behind the cursor.
+    depth: Depth,
     reading: Task<Read>,
     reading_disk: Disk,
     sending: JoinSet<Sent>,
+    /// Lanes that did not go with the request they were taken for: no more than there are.
+    left: (Left, mpsc::UnboundedReceiver<Vec<ProfileHandle>>),
     /// Sent and not noted.
     sent: Vec<Sent>,
     /// The wave that is being noted, until it is kept.
@@ -131,6 +151,8 @@ struct Held {
     forgettable: Option<Timestamp>,
     /// When the status was last told how old the oldest effect is.
     told: Duration,
+    /// That may have changed since.
+    untold: bool,
 }
 
 impl Held {
@@ -141,9 +163,11 @@ impl Held {
             breaker: Breaker::default(),
             cursor: 0,
             rows_left: true,
+            depth: Depth::new(),
             reading: JoinSet::new(),
             reading_disk: Disk::default(),
             sending: JoinSet::new(),
+            left: mpsc::unbounded_channel(),
             sent: Vec::new(),
             wave: None,
             noting: JoinSet::new(),
@@ -151,6 +175,7 @@ impl Held {
             begin: None,
             forgettable: None,
             told: Duration::ZERO,
+            untold: false,
         }
     }
 
@@ -162,11 +187,13 @@ impl Held {
 impl Runner {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self) {
+        let mut answers = LAST_ANSWERS;
         let mut held = Held::new(self.options.window / 8);
         let mut connector: Option<Arc<dyn Connector>> = None;
         loop {
             let setup = self.setup.borrow_and_update().clone();
-            if setup.stop {
+            if let Some(within) = setup.stop {
+                answers = within;
                 break;
             }
             if let Some(new) = &setup.connector
@@ -187,14 +214,18 @@ impl Runner {
             let wait = self.wait(&held, setup.connector.is_some());
             tokio::select! {
                 Some(read) = held.reading.join_next(), if !held.reading.is_empty() => self.was_read(&mut held, read),
+                Some(lanes) = held.left.1.recv() => lanes.into_iter().for_each(|lane| held.lanes.put_back(lane)),
                 Some(sent) = held.sending.join_next(), if !held.sending.is_empty() => self.was_sent(&mut held, sent),
                 Some(noted) = held.noting.join_next(), if !held.noting.is_empty() => self.was_noted(&mut held, noted),
-                () = self.wake.notified() => held.rows_left = true,
+                () = self.wake.notified() => {
+                    held.rows_left = true;
+                    held.depth.grew();
+                }
                 changed = self.setup.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        self.finish(held).await;
+        self.finish(held, answers).await;
     }
 
     /// How long there is nothing to do unless something comes.
@@ -206,19 +237,22 @@ impl Runner {
             held.lanes.next_try().filter(|_| room).map(|at| at.max(held.breaker.until().unwrap_or_default()));
         let read = held.reading_disk.trouble.as_ref().map(|_| held.reading_disk.not_before);
         let note = held.noting_disk.trouble.as_ref().map(|_| held.noting_disk.not_before);
-        let first = send.into_iter().chain(read).chain(note).min();
+        let tell = held.untold.then(|| held.told + TOLD_EVERY);
+        let first = send.into_iter().chain(read).chain(note).chain(tell).min();
         let wait = first.map_or(Duration::from_secs(60), |at| at.saturating_sub(now));
         wait.max(Duration::from_millis(1))
     }
 
-    /// What is under way ends, or is given up after a moment; outcomes are noted, so that nothing is sent again in vain.
-    async fn finish(&self, mut held: Held) {
+    /// What is under way ends, or is given up after `answers`; outcomes are noted, so that nothing is sent again in vain.
+    async fn finish(&self, mut held: Held, answers: Duration) {
+        // What has not gone yet need not.
+        self.room.close();
         let answered = async {
             while let Some(sent) = held.sending.join_next().await {
                 held.sent.extend(sent);
             }
         };
-        if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
+        if tokio::time::timeout(answers, answered).await.is_err() {
             tracing::warn!(
                 destination = self.key,
                 requests = held.sending.len(),
@@ -263,9 +297,14 @@ impl Runner {
                 && held.lanes.waiting() < window.saturating_mul(4) =>
             {
                 held.rows_left = false;
+                held.depth.begin();
                 Ask::Ahead { from: held.cursor }
             }
-            None => return,
+            None => {
+                let Some(from) = held.depth.next() else { return };
+                held.depth.begin();
+                Ask::Count { from }
+            }
         };
         let room = window.saturating_sub(ready).max(1);
         let known = held.begin;
@@ -285,6 +324,8 @@ impl Runner {
             Err(error) => {
                 tracing::error!(destination = self.key, %error, "the outbox cannot be read");
                 held.rows_left = true;
+                held.depth.grew();
+                self.fault.look(&error);
                 let now = held.now();
                 held.reading_disk.failed(now, &error);
                 return;
@@ -296,9 +337,14 @@ impl Runner {
                 let next = if read.end { to } else { read.next };
                 held.lanes.refill(read.items, from, next, read.end);
             }
+            Ask::Count { .. } => held.depth.counted(read.rows, read.next, read.end),
             Ask::Ahead { .. } => {
                 held.cursor = read.next;
-                held.rows_left |= !read.end;
+                held.depth.read(read.rows, read.next);
+                if !read.end {
+                    held.rows_left = true;
+                    held.depth.grew();
+                }
                 read.items.into_iter().for_each(|item| held.lanes.push(item));
                 if read.unreadable > 0 {
                     tracing::error!(
@@ -319,7 +365,8 @@ impl Runner {
     /// Sends what may be sent now, as far as there is room.
     fn send(&self, held: &mut Held, connector: &Arc<dyn Connector>, names: &Arc<Names>) {
         let now = held.now();
-        while held.noting_disk.trouble.is_none()
+        while !self.fault.is_there()
+            && held.noting_disk.trouble.is_none()
             && held.sending.len() < self.options.in_flight
             && held.breaker.lets_go(now)
         {
@@ -338,9 +385,9 @@ impl Runner {
                 log: self.log.clone(),
                 standing: self.standing.clone(),
                 names: names.clone(),
-                at: self.clock.now().0.div_euclid(1_000),
+                clock: self.clock.clone(),
             };
-            held.sending.spawn(sender.send(items));
+            held.sending.spawn(sender.send(items, self.room.clone(), held.left.0.clone()));
         }
     }
 
@@ -348,8 +395,9 @@ impl Runner {
         let mut next = Some(sent);
         while let Some(sent) = next {
             match sent {
-                Ok(sent) => {
+                Ok(mut sent) => {
                     self.judge(held, &sent);
+                    sent.let_go();
                     held.sent.push(sent);
                 }
                 Err(error) => {
@@ -364,7 +412,7 @@ impl Runner {
 
     /// What a request's outcome says of the destination as a whole: that of items that were in it. One without a body was
     /// not (its event is gone from the log, or that cannot be read).
-    fn judge(&self, held: &mut Held, (items, outcomes): &Sent) {
+    fn judge(&self, held: &mut Held, Sent { items, outcomes, .. }: &Sent) {
         let now = held.now();
         let (mut named, mut lane) = (None, None);
         for (item, outcome) in items.iter().zip(outcomes).filter(|(item, _)| item.body.is_some()) {
@@ -408,6 +456,7 @@ impl Runner {
             Ok(false) => held.forgettable = None,
             Err(error) => {
                 tracing::error!(destination = self.key, %error, "outcomes cannot be noted; nothing further is sent until they are");
+                self.fault.look(&error);
                 let now = held.now();
                 held.noting_disk.failed(now, &error);
                 return;
@@ -437,6 +486,8 @@ impl Runner {
             item.frozen = true;
             held.lanes.retry(item);
         }
+        // Their bodies are let go of.
+        drop(wave.places);
     }
 
     fn roll(&self) -> u64 {
@@ -454,10 +505,12 @@ impl Runner {
     fn publish(&self, held: &mut Held) {
         let now = held.now();
         // Who is oldest is a look at every lane: once a second is enough.
-        let oldest = (held.told == Duration::ZERO || now >= held.told + Duration::from_secs(1))
-            .then(|| held.lanes.oldest().map(|effect| effect.observed));
         let mut status = self.status();
-        status.queued = held.lanes.len();
+        let is_due = status.oldest.is_none() || now >= held.told + TOLD_EVERY;
+        let oldest = is_due.then(|| held.lanes.oldest().map(|effect| effect.observed));
+        held.untold = !is_due;
+        status.held = held.lanes.len();
+        status.queued = (held.lanes.len() + held.lanes.left_out()) as u64 + held.depth.rows();
         status.in_flight = held.sending.len();
         status.breaker = held.breaker.state();
         status.trouble = held.noting_disk.trouble.clone().or_else(|| held.reading_disk.trouble.clone());

@@ -1,9 +1,11 @@
 //! All destinations: starts, changes and stops their runners as the catalogue says.
 
+use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::removed::{Ended, RemovedRows, Sweeper};
 use crate::render::Names;
-use crate::runner::{Runner, Setup, Status};
+use crate::room::Room;
+use crate::runner::{LAST_ANSWERS, Runner, Setup, Status};
 use crate::standing::Standing;
 use onefold_connector::{ConfigError, Connector};
 use onefold_log::{Clock, SharedLog};
@@ -24,6 +26,10 @@ pub struct Options {
     pub window: usize,
     /// Requests of one destination under way at once.
     pub in_flight: usize,
+    /// Bytes of the bodies in one request at most; an item that has more goes alone.
+    pub request_bytes: usize,
+    /// Bytes of bodies that all requests of one destination may hold: one with less room waits.
+    pub in_flight_bytes: usize,
     /// How long an effect is tried before it is a dead letter.
     pub horizon: Duration,
     /// Where the jitter starts.
@@ -32,7 +38,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { window: 10_000, in_flight: 32, horizon: Duration::from_secs(3 * 86_400), seed: 1 }
+        Self {
+            window: 10_000,
+            in_flight: 32,
+            request_bytes: 4 << 20,
+            in_flight_bytes: 32 << 20,
+            horizon: Duration::from_secs(3 * 86_400),
+            seed: 1,
+        }
     }
 }
 
@@ -105,6 +118,7 @@ pub struct Delivery {
     /// Dead letters that are being sent or discarded.
     pub(crate) redriven: Mutex<BTreeSet<(DestinationId, u64)>>,
     sweeper: Sweeper,
+    pub(crate) fault: Fault,
 }
 
 impl Delivery {
@@ -132,6 +146,7 @@ impl Delivery {
             stopping: Mutex::default(),
             redriven: Mutex::default(),
             sweeper: Sweeper::default(),
+            fault: Fault::default(),
         }
     }
 
@@ -157,7 +172,7 @@ impl Delivery {
         let mut stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         stopping.retain(|_, (_, ended)| ended.has_changed().is_ok());
         for (key, known) in gone.into_iter().filter_map(|key| running.remove_entry(&key)) {
-            known.setup.send_modify(|setup| setup.stop = true);
+            known.setup.send_modify(|setup| setup.stop = Some(LAST_ANSWERS));
             stopping.insert(known.id, (key, known.ended));
         }
         for destination in &catalogue.workspace.destinations {
@@ -169,18 +184,19 @@ impl Delivery {
                     // One that has not changed keeps its connections and its patience.
                     let connector = old.filter(|_| same).or_else(|| self.connector(destination));
                     known.destination = destination.clone();
-                    known.setup.send_replace(Setup { connector, names: names.clone(), stop: false });
+                    known.setup.send_replace(Setup { connector, names: names.clone(), stop: None });
                 }
                 None if self.is_removed_later(id, destination, catalogue) => {}
                 None => {
                     let connector = self.connector(destination);
-                    let setup = Setup { connector, names: names.clone(), stop: false };
+                    let setup = Setup { connector, names: names.clone(), stop: None };
                     let before = stopping.remove(&id).map(|(_, ended)| ended);
                     running.insert(destination.key.clone(), self.start(id, destination, setup, before));
                 }
             }
         }
-        self.sweeper.start(self.store.clone(), self.journal.clone(), catalogue, stopping.clone());
+        let left = stopping.clone();
+        self.sweeper.start(self.store.clone(), self.journal.clone(), catalogue, left, self.fault.clone());
     }
 
     /// Whether the journal knows that a later catalogue removes the destination: the state was rebuilt and is not there
@@ -238,14 +254,22 @@ impl Delivery {
             status: status.clone(),
             events: self.events.clone(),
             dice: AtomicU64::new(self.options.seed ^ u64::from(id.0)),
+            room: Room::new(self.options.in_flight_bytes, self.options.request_bytes),
+            fault: self.fault.clone(),
         };
+        let (fault, name) = (self.fault.clone(), key.clone());
         let (alive, ended) = watch::channel(());
         tokio::spawn(async move {
             let _alive = alive;
             if let Some(mut before) = before {
                 while before.changed().await.is_ok() {}
             }
-            runner.run().await;
+            // In a task of its own, so that one that panics is no silence.
+            if let Err(error) = tokio::spawn(runner.run()).await
+                && error.is_panic()
+            {
+                fault.set(&format!("what drives destination {name} panicked: {error}"));
+            }
         });
         Running { id, destination: destination.clone(), setup: sender, status, wake, ended }
     }
@@ -260,10 +284,19 @@ impl Delivery {
     /// How each destination is doing.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
+        let now = self.clock.now();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running
             .values()
-            .map(|known| known.status.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .map(|known| {
+                let status = known.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let age = status.oldest.map(|at| now.0.saturating_sub(at.0).max(0).unsigned_abs());
+                Status {
+                    enabled: known.destination.labels.enabled,
+                    oldest_age: age.map(Duration::from_millis),
+                    ..status
+                }
+            })
             .collect()
     }
 
@@ -285,11 +318,35 @@ impl Delivery {
         Ok((known.id, known.setup.borrow().clone()))
     }
 
-    /// Stops all runners; requests under way end and are noted.
+    /// Why delivery has stopped by itself, if it has (DELIVERY-7).
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.fault.why()
+    }
+
+    /// Waits until delivery stops by itself (DELIVERY-7).
+    pub async fn failed(&self) {
+        self.fault.comes().await;
+    }
+
+    /// Notes what an error of the journal means for all of delivery.
+    pub(crate) fn looked_at<T>(
+        &self,
+        outcome: Result<T, onefold_store::Error>,
+    ) -> Result<T, onefold_store::Error> {
+        outcome.inspect_err(|error| self.fault.look(error))
+    }
+
+    /// Stops all runners; requests under way are given a moment to end, and are noted.
     pub async fn stop(&self) {
+        self.stop_within(LAST_ANSWERS).await;
+    }
+
+    /// Stops all runners; requests under way have so long to end, and are noted. Without any it is over at once.
+    pub async fn stop_within(&self, answers: Duration) {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
         for known in running.values() {
-            known.setup.send_modify(|setup| setup.stop = true);
+            known.setup.send_modify(|setup| setup.stop = Some(answers));
         }
         let stopping = std::mem::take(&mut *self.stopping.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = running

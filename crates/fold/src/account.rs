@@ -9,7 +9,7 @@
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::message::traits_of;
-use crate::profile::{Profile, Stamp, TraitMap, TraitValue, set_trait};
+use crate::profile::{Profile, Stamp, TraitMap, TraitValue, bound_traits, set_trait};
 use crate::rows;
 use onefold_log::record::{MessageView, message_at};
 use onefold_store::{Direction, KeyRange, Table};
@@ -30,6 +30,7 @@ impl Batch<'_> {
         self.txn.put(Table::Account, rows::account_call_key(view.group_id, ts, at), Vec::new());
         let mut traits = self.account_traits(view.group_id)?.unwrap_or_default();
         says(&mut traits, view, ts);
+        self.memory.counters.traits_over += bound_traits(&mut traits).len() as u64;
         self.put_account(view.group_id, &traits)
     }
 
@@ -66,6 +67,8 @@ impl Batch<'_> {
                 let view = message_at(&record.payload, at.index).map_err(|e| record_error(&record, &e))?;
                 if let Some(view) = view {
                     says(&mut traits, &view, ts);
+                    // What is over the limit was counted when it came.
+                    bound_traits(&mut traits);
                 }
             }
         }
@@ -92,6 +95,10 @@ impl Batch<'_> {
     ) {
         if profile.joins(account, ts) {
             self.put_account_member(account, handle, ts);
+            for account in profile.bound_accounts() {
+                self.txn.delete(Table::Account, rows::account_member_key(&account, handle));
+                self.memory.counters.accounts_over += 1;
+            }
         }
     }
 

@@ -5,18 +5,20 @@
 //! as of the cut-over, tells destinations that are new to it, then lets its timers run forward. A scanner in the gaps
 //! touches all the others.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, record_error};
+use crate::effects::Transition;
 use crate::error::Error;
 use crate::memory::{Backfill, CATALOGUE, CATALOGUE_VERSION, compile};
+use crate::profile::Profile;
 use crate::report::Happening;
 use crate::touch::Touch;
 use crate::view::PlainTraits;
-use onefold_identity::engine::{Changes, Transition};
+use onefold_identity::engine::{Changes, Transition as IdentityTransition};
 use onefold_log::Entry;
-use onefold_log::record::Kind;
+use onefold_log::record::{Kind, Record};
 use onefold_store::{Direction, KeyRange, Table};
-use onefold_types::ProfileHandle;
-use onefold_types::effect::Cause;
+use onefold_types::effect::{Cause, Change};
+use onefold_types::{AudienceId, CatalogueVersion, ProfileHandle, Timestamp};
 use std::sync::Arc;
 
 impl Batch<'_> {
@@ -68,13 +70,13 @@ impl Batch<'_> {
     pub(crate) fn catch_up_with(&mut self, foreseen: &Changes) -> Result<(), Error> {
         for transition in &foreseen.transitions {
             match transition {
-                Transition::Merged { from, into } => {
+                IdentityTransition::Merged { from, into } => {
                     self.catch_up(*from)?;
                     self.catch_up(*into)?;
                 }
                 // What was due before is told under the id of before.
-                Transition::IdChanged { profile, .. } => self.catch_up(*profile)?,
-                Transition::Split { .. } | Transition::Moved { .. } => {}
+                IdentityTransition::IdChanged { profile, .. } => self.catch_up(*profile)?,
+                IdentityTransition::Split { .. } | IdentityTransition::Moved { .. } => {}
             }
         }
         for handle in &foreseen.rebuild {
@@ -87,8 +89,9 @@ impl Batch<'_> {
     pub(crate) fn catch_up(&mut self, handle: ProfileHandle) -> Result<(), Error> {
         let Some(backfill) = self.memory.backfill.clone() else { return Ok(()) };
         let Some(known) = self.memory.profiles.get(self.txn.as_ref(), &handle)? else { return Ok(()) };
-        if known.catalogue >= backfill.version || self.touched.get(&handle).is_some_and(|touch| touch.rebuild)
-        {
+        // Whoever owns nothing is in no audience, whatever it says.
+        let is_current = known.catalogue >= backfill.version;
+        if !known.is_person() || is_current || self.touched.get(&handle).is_some_and(|touch| touch.rebuild) {
             return Ok(());
         }
         drop(known);
@@ -99,8 +102,11 @@ impl Batch<'_> {
         let new = compiled.plan.added_since(&profile.state);
         compiled.plan.prune(&mut profile.state);
         profile.changed.retain(|(id, _)| compiled.catalogue.traits.values().any(|known| known == id));
-        for audience in old_members.iter().filter(|audience| !profile.state.members().contains(audience)) {
-            self.leave(*audience, handle);
+        self.named = None;
+        for audience in old_members {
+            if !profile.state.members().contains(&audience) {
+                self.end(audience, handle, &mut profile, backfill.cut)?;
+            }
         }
         if !new.is_empty() {
             self.replay_new(handle, &mut profile, &mut touch, &new)?;
@@ -125,18 +131,48 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// An audience was removed or disabled: whoever was told of the entry is told of the exit (ROUTE-2).
+    fn end(
+        &mut self,
+        audience: AudienceId,
+        handle: ProfileHandle,
+        profile: &mut Profile,
+        cut: Timestamp,
+    ) -> Result<(), Error> {
+        self.leave(audience, handle);
+        self.report.note(Happening::Exited { audience, profile: handle, effective: cut });
+        let change = Change::Exited { audience };
+        let transition = Transition { profile: handle, effective: cut, change, cause: Cause::Definition };
+        self.emit(profile, None, &transition)
+    }
+
     /// One backfill at a time: the next catalogue, and with it everything behind it, waits for the one that runs. What a
     /// definition made of a profile at its cut, and what time changed until the next cut, can be told only by that
     /// definition (B12), and only one is in force. Everything else goes on, for it brings up to date whom it touches.
+    /// Nobody appends a catalogue while one is not done (`Admin::apply` waits): only a log that is folded anew, or one of
+    /// before that was so, comes here. What is due before the catalogue's instant fires first: it may have to wait long.
     /// Does a share of what is left; says whether that was all.
-    pub(crate) fn finish_backfill_before(&mut self, kind: Kind) -> Result<bool, Error> {
-        if kind != Kind::Catalogue {
+    pub(crate) fn finish_backfill_before(&mut self, entry: &Entry, kind: Kind) -> Result<bool, Error> {
+        if kind != Kind::Catalogue || self.memory.backfill.is_none() || !self.is_next_catalogue(entry)? {
             return Ok(true);
         }
-        if self.memory.backfill.is_some() {
-            self.backfill_some(self.setting.timers_max)?;
+        if !self.fire_timers(entry.rt)? {
+            return Ok(false);
         }
+        self.backfill_some(self.setting.timers_max)?;
         Ok(self.memory.backfill.is_none())
+    }
+
+    /// Whether a catalogue record will come into force: one that is said once more, or stale, changes nothing.
+    fn is_next_catalogue(&self, entry: &Entry) -> Result<bool, Error> {
+        #[derive(serde::Deserialize)]
+        struct Numbered {
+            version: CatalogueVersion,
+        }
+        let record = Record::decode(&entry.payload).map_err(|error| record_error(entry, &error))?;
+        let Record::Catalogue(json) = record else { return Ok(false) };
+        let version = serde_json::from_slice::<Numbered>(&json).map(|numbered| numbered.version.0);
+        Ok(version.is_ok_and(|version| version == self.compiled.catalogue.version.0 + 1))
     }
 
     /// Brings up to `count` further profiles up to date.

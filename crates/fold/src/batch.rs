@@ -9,6 +9,7 @@ use crate::effects::Who;
 use crate::error::Error;
 use crate::memo::Trace;
 use crate::memory::{Backfill, CATALOGUE_AT, Memory, backfill_key, counters_key, size_key};
+use crate::rename::Renames;
 use crate::report::Report;
 use crate::rows;
 use crate::touch::Touch;
@@ -48,6 +49,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) touched: BTreeMap<ProfileHandle, Touch>,
     /// Clusters that the current step removed: who they were.
     pub(crate) removed: HashMap<ProfileHandle, Arc<Cluster>>,
+    /// What it did to names.
+    pub(crate) renames: Renames,
     pub(crate) report: Report,
     pub(crate) timers_left: usize,
     /// Every timer before this instant has fired.
@@ -82,6 +85,7 @@ impl<'a> Batch<'a> {
             observed: now,
             touched: BTreeMap::new(),
             removed: HashMap::new(),
+            renames: Renames::default(),
             report: Report::default(),
             timers_left,
             fired_before: now,
@@ -97,7 +101,7 @@ impl<'a> Batch<'a> {
     /// for, ran out first: then nothing of the record is folded.
     pub(crate) fn fold(&mut self, entry: &Entry) -> Result<bool, Error> {
         let kind = onefold_log::record::kind(&entry.payload).map_err(|e| record_error(entry, &e))?;
-        if !self.finish_backfill_before(kind)? || !self.fire_timers(entry.rt)? {
+        if !self.finish_backfill_before(entry, kind)? || !self.fire_timers(entry.rt)? {
             return Ok(false);
         }
         self.now = self.now.max(entry.rt);

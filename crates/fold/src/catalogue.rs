@@ -159,6 +159,7 @@ pub fn next(
     };
     let compiled = Compiled::new(catalogue.clone())?;
     crate::routes::note_since(&mut catalogue, &compiled.routes, current);
+    crate::routes::note_ended(&mut catalogue, current);
     Ok(catalogue)
 }
 

@@ -3,6 +3,7 @@
 //! Streams never move: a merge is a pointer change in the graph, and here one blob taking over another.
 
 use crate::batch::Batch;
+use crate::carried::carried_customer_key;
 use crate::effects::{Transition, Who};
 use crate::error::Error;
 use crate::profile::Profile;
@@ -40,15 +41,29 @@ impl Batch<'_> {
         for transition in changes.transitions {
             match &transition {
                 IdentityTransition::Merged { from, into } => self.merge(*from, *into)?,
-                IdentityTransition::Split { .. } => self.note_transition(&transition),
+                IdentityTransition::Split { from, into } => {
+                    self.note_transition(&transition);
+                    self.came_of(*from, into)?;
+                }
                 IdentityTransition::Moved { .. } | IdentityTransition::IdChanged { .. } => {}
             }
             self.keep(&transition, cause)?;
         }
+        self.renames.because(cause);
         for handle in changes.rebuild {
             let touch = self.touched.entry(handle).or_default();
             touch.rebuild = true;
             touch.because(cause.clone());
+        }
+        Ok(())
+    }
+
+    /// What is told of profiles that came of a split has it as the cause, as what a merge ends has the merge.
+    pub(crate) fn came_of(&mut self, from: ProfileHandle, into: &[ProfileHandle]) -> Result<(), Error> {
+        let Some(before) = self.renames.before(from) else { return Ok(()) };
+        let from_id = self.who_was(&before)?.profile_id;
+        for handle in into.iter().filter(|handle| **handle != from) {
+            self.touched.entry(*handle).or_default().because(Cause::Split { from: from_id.clone() });
         }
         Ok(())
     }
@@ -107,7 +122,8 @@ impl Batch<'_> {
             compiled.plan.trait_changed(key, &mut touch.primitives);
         }
         let (absorbed_accounts, accounts) = (absorbed.accounts.clone(), survivor.accounts.clone());
-        survivor.absorb(from, &mut absorbed);
+        let over = survivor.absorb(from, &mut absorbed);
+        self.memory.counters.note_over(&over);
         self.index_accounts(from, &absorbed_accounts, &absorbed.accounts);
         self.index_accounts(into, &accounts, &survivor.accounts);
         survivor.customer_key = None;
@@ -132,8 +148,9 @@ impl Batch<'_> {
             return Ok(());
         }
         let into_id = self.who(into)?.map(|who| who.profile_id).unwrap_or_default();
-        let who = match self.removed.get(&from).cloned() {
-            Some(cluster) => Some(Arc::new(self.who_was(&cluster)?)),
+        // What was told of it was told before the step, under what it was then.
+        let who = match self.who_before(from)? {
+            Some(who) => Some(Arc::new(who)),
             None => self.last_seen_as(from)?,
         };
         for audience in members {
@@ -223,11 +240,10 @@ impl Batch<'_> {
             if !self.is_persons(&node.id.id_type) {
                 continue;
             }
-            if let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? {
-                let issued: Issued = rows::decode("ckey", &bytes)?;
-                if oldest.as_ref().is_none_or(|known| issued < *known) {
-                    oldest = Some(issued);
-                }
+            if let Some(issued) = self.oldest_key_of(member.node)?
+                && oldest.as_ref().is_none_or(|known| issued < *known)
+            {
+                oldest = Some(issued);
             }
             let rules = &self.compiled.rules;
             if strongest.as_ref().is_none_or(|(known, ..)| rules.order(&node.id, known).is_lt()) {
@@ -239,13 +255,11 @@ impl Batch<'_> {
 
     /// The oldest customer key that was issued for an identifier of a cluster that is gone. Other rules may have ended it, by
     /// which a type is no person's any more: keys of such types come last.
-    fn key_it_had(&mut self, cluster: &Cluster) -> Result<Option<String>, Error> {
+    pub(crate) fn key_it_had(&mut self, cluster: &Cluster) -> Result<Option<String>, Error> {
         let mut oldest: Option<(bool, Issued)> = None;
         for member in &cluster.members {
-            let Some(bytes) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? else {
-                continue;
-            };
-            let issued = (!self.is_persons(&member.id_type), rows::decode::<Issued>("ckey", &bytes)?);
+            let Some(issued) = self.oldest_key_of(member.node)? else { continue };
+            let issued = (!self.is_persons(&member.id_type), issued);
             if oldest.as_ref().is_none_or(|known| issued < *known) {
                 oldest = Some(issued);
             }
@@ -284,6 +298,14 @@ impl Batch<'_> {
     }
 
     fn forget_customer_key(&mut self, node: NodeId) -> Result<(), Error> {
+        for (from, _) in self.carried_keys(node)? {
+            self.txn.delete(Table::CustomerKey, carried_customer_key(node, from));
+            self.forget_issued_key(from)?;
+        }
+        self.forget_issued_key(node)
+    }
+
+    fn forget_issued_key(&mut self, node: NodeId) -> Result<(), Error> {
         let key = node_customer_key(node);
         let Some(bytes) = self.txn.get(Table::CustomerKey, &key)? else { return Ok(()) };
         let (_, issued): Issued = rows::decode("ckey", &bytes)?;

@@ -27,7 +27,7 @@ pub(crate) struct Transition {
 pub(crate) struct Who {
     pub(crate) ids: Vec<Identifier>,
     pub(crate) profile_id: String,
-    /// The customer key of one whose cluster is gone; that of the living is found with each effect.
+    /// The customer key of one who is told of as they were; that of the living is found with each effect.
     pub(crate) customer_key: Option<String>,
 }
 
@@ -62,6 +62,11 @@ impl Batch<'_> {
         self.emit_to(profile, None, transition, |knows| knows == Knows::Nothing)
     }
 
+    /// Writes one outbox row for each destination that knew what is so still, under another name.
+    pub(crate) fn emit_again(&mut self, profile: &mut Profile, transition: &Transition) -> Result<(), Error> {
+        self.emit_to(profile, None, transition, |knows| knows == Knows::All)
+    }
+
     fn emit_to(
         &mut self,
         profile: &mut Profile,
@@ -76,7 +81,13 @@ impl Batch<'_> {
         let no_one = Vec::new();
         let (destinations, version, any) = match &transition.change {
             Change::Entered { audience, .. } | Change::Exited { audience } => (
-                routes.audiences.get(audience).unwrap_or(&no_one),
+                // One that this catalogue ended has exits only, and they go where it was told of before (ROUTE-2).
+                compiled
+                    .catalogue
+                    .ended_audiences
+                    .get(audience)
+                    .or_else(|| routes.audiences.get(audience))
+                    .unwrap_or(&no_one),
                 compiled.catalogue.audience_versions.get(audience).copied().unwrap_or(0),
                 &no_one,
             ),

@@ -3,7 +3,8 @@
 use crate::batch::{Batch, record_error};
 use crate::error::Error;
 use crate::memory::Ident;
-use crate::rows;
+use crate::rename::named_alike;
+use crate::rows::{self, SetRow};
 use onefold_identity::graph::{Cluster, Evidence, Graph, Link, Node, Operation, Stamp, StreamRow};
 use onefold_identity::rules::profile_id;
 use onefold_log::record::message_at;
@@ -122,34 +123,51 @@ impl Graph for Batch<'_> {
 
     fn evidence(&mut self, nodes: &[NodeId]) -> Result<Option<Arc<Evidence>>, Error> {
         nodes.iter().for_each(|node| self.trace.read_node(*node));
-        self.memory.evidence.get(self.txn.as_ref(), &nodes.to_vec())
+        let row = self.memory.evidence.get(self.txn.as_ref(), &rows::set_key(nodes))?;
+        Ok(row.map(|row| Arc::new(row.evidence.clone())))
     }
 
     fn put_evidence(&mut self, nodes: &[NodeId], record: Evidence) -> Result<(), Error> {
         self.trace.beyond();
-        for node in nodes {
-            self.txn.put(Table::Member, rows::member_key(*node, nodes), Vec::new());
+        let set = rows::set_key(nodes);
+        if self.memory.evidence.get(self.txn.as_ref(), &set)?.is_none() {
+            for node in nodes {
+                self.txn.put(Table::Member, rows::member_key(*node, &set), Vec::new());
+            }
         }
-        self.memory.evidence.put(nodes.to_vec(), record);
+        self.memory.evidence.put(set, SetRow { nodes: nodes.to_vec(), evidence: record });
         Ok(())
     }
 
     fn remove_evidence(&mut self, nodes: &[NodeId]) -> Result<(), Error> {
         self.trace.beyond();
+        let set = rows::set_key(nodes);
         for node in nodes {
             self.memory.memo.node_written(*node);
-            self.txn.delete(Table::Member, rows::member_key(*node, nodes));
+            self.txn.delete(Table::Member, rows::member_key(*node, &set));
         }
-        self.memory.evidence.delete(nodes.to_vec());
+        self.memory.evidence.delete(set);
         Ok(())
     }
 
     fn sets_of(&mut self, node: NodeId, visit: &mut dyn FnMut(&[NodeId]) -> bool) -> Result<(), Error> {
         self.trace.beyond();
         let range = KeyRange::prefix(&rows::number_key(node.0));
+        let mut keys = Vec::new();
         self.txn.scan(Table::Member, &range, Direction::Forward, &mut |key, _| {
-            visit(&rows::nodes_from(key.get(8..).unwrap_or_default()))
+            keys.push(rows::member_from(key));
+            true
         })?;
+        let mut sets = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(row) = self.memory.evidence.get(self.txn.as_ref(), &key?)? else {
+                let detail = format!("node {} is in a set that has no row", node.0);
+                return Err(Error::Invariant { name: "ATOM", detail });
+            };
+            sets.push(row);
+        }
+        sets.sort_unstable_by(|a, b| a.nodes.cmp(&b.nodes));
+        let _ = sets.iter().all(|row| visit(&row.nodes));
         Ok(())
     }
 
@@ -165,8 +183,13 @@ impl Graph for Batch<'_> {
     fn put_cluster(&mut self, profile: ProfileHandle, cluster: Cluster) -> Result<(), Error> {
         self.trace.beyond();
         let known = self.memory.clusters.get(self.txn.as_ref(), &profile)?;
-        if known.is_some_and(|known| known.has_person != cluster.has_person) {
-            self.memory.memo.cluster_written(profile);
+        if let Some(known) = known {
+            if known.has_person != cluster.has_person {
+                self.memory.memo.cluster_written(profile);
+            }
+            if !named_alike(&known, &cluster) {
+                self.renames.was(profile, known);
+            }
         }
         self.memory.clusters.put(profile, cluster);
         Ok(())
@@ -176,6 +199,7 @@ impl Graph for Batch<'_> {
         self.trace.beyond();
         self.memory.memo.cluster_written(profile);
         if let Some(cluster) = self.memory.clusters.get(self.txn.as_ref(), &profile)? {
+            self.renames.was(profile, cluster.clone());
             self.removed.insert(profile, cluster);
         }
         self.memory.clusters.delete(profile);

@@ -7,10 +7,10 @@ use crate::catalogue::Compiled;
 use crate::error::Error;
 use crate::memo::Memo;
 use crate::names::Names;
-use crate::profile::Profile;
-use crate::rows;
+use crate::profile::{Over, Profile};
+use crate::rows::{self, SetKey, SetRow};
 use crate::rules_change::Prepared;
-use onefold_identity::graph::{Cluster, Evidence, Node};
+use onefold_identity::graph::{Cluster, Node};
 use onefold_store::{Bytes, Direction, KeyRange, Read, Table};
 use onefold_types::{NodeId, Position, ProfileHandle, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -93,10 +93,23 @@ pub struct Counters {
     pub no_usable_id: u64,
     /// Folded messages whose only identifiers are hubs.
     pub hub_only: u64,
+    /// Identifiers of messages that did not count, for their message had more than may.
+    pub identifiers_over: u64,
+    /// Traits that a profile or an account let go of, for it had more than are kept.
+    pub traits_over: u64,
+    /// Accounts that a profile let go of, for it had more than are kept.
+    pub accounts_over: u64,
     /// Messages that a rebuild or a backfill could not read any more, for retention had trimmed them.
     pub trimmed: u64,
     /// Persons: profiles that own an event.
     pub persons: i64,
+}
+
+impl Counters {
+    pub(crate) fn note_over(&mut self, over: &Over) {
+        self.traits_over += over.traits.len() as u64;
+        self.accounts_over += over.accounts.len() as u64;
+    }
 }
 
 /// A running backfill: every profile below `next` is complete for catalogue `version`.
@@ -130,7 +143,7 @@ pub(crate) struct Ident(pub(crate) NodeId);
 
 row!(Ident, (String, String), Ident, |id| rows::ident_key(&id.0, &id.1));
 row!(Node, NodeId, Node, |node| rows::number_key(node.0));
-row!(Evidence, Vec<NodeId>, Evidence, |nodes| rows::nodes_key(nodes));
+row!(SetRow, SetKey, Evidence, |set| (*set).into());
 row!(Cluster, ProfileHandle, Cluster, |profile| rows::number_key(profile.0));
 row!(Profile, ProfileHandle, Profile, |profile| rows::number_key(profile.0));
 
@@ -138,7 +151,7 @@ row!(Profile, ProfileHandle, Profile, |profile| rows::number_key(profile.0));
 pub(crate) struct Memory {
     pub(crate) idents: Tier<Ident>,
     pub(crate) nodes: Tier<Node>,
-    pub(crate) evidence: Tier<Evidence>,
+    pub(crate) evidence: Tier<SetRow>,
     pub(crate) clusters: Tier<Cluster>,
     pub(crate) profiles: Tier<Profile>,
     pub(crate) memo: Memo,

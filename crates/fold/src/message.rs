@@ -100,7 +100,10 @@ impl Batch<'_> {
         let rules = self.compiled.clone();
         let rules = &rules.rules;
         let raw: Vec<(String, String)> = view.ids().map(|(t, v)| (t.to_owned(), v.to_owned())).collect();
-        let ids = rules.usable(&raw).ids;
+        let usable = rules.usable(&raw);
+        // Each time: identity reads more rows for such a message than an answer at hand may depend on.
+        self.memory.counters.identifiers_over += usable.too_many() as u64;
+        let ids = usable.ids;
         if self.memory.backfill.is_some() {
             let foreseen = observe(rules, &mut Overlay::new(self), &ids, ts, view.message_id)?;
             self.catch_up_with(&foreseen.changes)?;
@@ -112,6 +115,7 @@ impl Batch<'_> {
         let counters = &self.memory.counters;
         self.memory.memo.expect_new(NodeId(counters.next_node), ProfileHandle(counters.next_profile));
         let observed = self.identify_anew(hash, rules, &ids, view, ts, cause);
+
         self.memory.memo.settled();
         observed
     }
@@ -242,6 +246,12 @@ impl Batch<'_> {
                         compiled.plan.trait_changed(&key, &mut touch.primitives);
                         touch.traits_before.entry(key).or_insert(before);
                     }
+                }
+                let over = profile.traits.bound();
+                self.memory.counters.traits_over += over.len() as u64;
+                for (key, value) in over.into_iter().filter(|(_, value)| !value.is_removed()) {
+                    compiled.plan.trait_changed(&key, &mut touch.primitives);
+                    touch.traits_before.entry(key).or_insert(Some(value.json));
                 }
             }
             MessageType::Group => self.join(handle, &mut profile, view.group_id, ts),

@@ -9,6 +9,7 @@ use crate::rows;
 use onefold_store::{Bytes, Read, Table};
 use onefold_types::{MessageType, NameId};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Bytes of names kept between batches: 4 MiB, which is some forty thousand of the usual length.
 const KEPT_BYTES: usize = 4 << 20;
@@ -20,19 +21,32 @@ const OVERHEAD: usize = 64;
 #[derive(Default)]
 pub(crate) struct Names {
     known: HashMap<(u8, String), NameId>,
+    by_number: HashMap<NameId, (MessageType, Arc<str>)>,
     bytes: usize,
 }
 
 impl Names {
     fn keep(&mut self, key: (u8, String), id: NameId) {
         let bytes = key.1.len() + OVERHEAD;
-        // All at once: the names in use are back after a few reads, and no order has to be kept for each event.
+        if self.has_room(bytes) && self.known.insert(key, id).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    fn keep_number(&mut self, id: NameId, message_type: MessageType, name: Arc<str>) {
+        let bytes = name.len() + OVERHEAD;
+        if self.has_room(bytes) && self.by_number.insert(id, (message_type, name)).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    /// Makes room for so many bytes, if there can be: all at once, for the names in use are back after a few reads, and no
+    /// order has to be kept for each event.
+    fn has_room(&mut self, bytes: usize) -> bool {
         if self.bytes + bytes > KEPT_BYTES {
             *self = Self::default();
         }
-        if bytes <= KEPT_BYTES && self.known.insert(key, id).is_none() {
-            self.bytes += bytes;
-        }
+        bytes <= KEPT_BYTES
     }
 
     /// About the bytes that the kept names take.
@@ -95,6 +109,17 @@ impl Batch<'_> {
         Ok(id)
     }
 
+    /// As [`Self::name_of`], for those who ask of each row of a stream: what was asked for lately is at hand.
+    pub(crate) fn name_at_hand(&mut self, id: NameId) -> Result<Option<(MessageType, Arc<str>)>, Error> {
+        if let Some((message_type, name)) = self.memory.names.by_number.get(&id) {
+            return Ok(Some((*message_type, name.clone())));
+        }
+        let Some((message_type, name)) = self.name_of(id)? else { return Ok(None) };
+        let name: Arc<str> = name.into();
+        self.memory.names.keep_number(id, message_type, name.clone());
+        Ok(Some((message_type, name)))
+    }
+
     /// The message type and name that a number stands for; `None` for one that was never given.
     pub(crate) fn name_of(&self, id: NameId) -> Result<Option<(MessageType, String)>, Error> {
         let Some(bytes) = self.txn.get(Table::Name, &number_key(id))? else { return Ok(None) };
@@ -115,10 +140,12 @@ mod tests {
         let mut names = Names::default();
         for number in 0..20_000u32 {
             names.keep((1, format!("{number:01000}")), NameId(number));
+            names.keep_number(NameId(number), MessageType::Track, format!("{number:01000}").into());
             assert!(names.bytes() <= KEPT_BYTES);
         }
         assert!(names.bytes() > KEPT_BYTES / 2 || names.known.len() > 100, "something is kept");
         names.keep((1, "x".repeat(KEPT_BYTES)), NameId(7));
+        names.keep_number(NameId(7), MessageType::Track, "x".repeat(KEPT_BYTES).into());
         assert!(names.bytes() <= KEPT_BYTES);
     }
 

@@ -3,6 +3,10 @@
 //! **PROFILE-1:** the content is a function of the set of events the profile owns and the engine time, not of their
 //! order of arrival: traits win by (event time, message id), counters add, first and last are minima and maxima. What a
 //! profile was at earlier instants is the log's: since when a computed trait has its value, how many transitions it had.
+//!
+//! That holds of the limits too. Of more than [`TRAITS_MAX`] traits those with the shortest names are kept, and of more
+//! than [`ACCOUNTS_MAX`] accounts those that it belonged to first: what was let go of once never comes in again, so which
+//! ones are kept, and their values, do not depend on what came when. A rule that kept what was there first would.
 
 use crate::traits::Traits;
 use onefold_types::{ProfileHandle, Timestamp, TraitId};
@@ -49,6 +53,42 @@ pub fn set_trait(traits: &mut TraitMap, key: &str, value: TraitValue) -> bool {
             changed
         }
     }
+}
+
+/// Traits that are kept of one profile, or of one account. Names that people think of are few and short; whoever sends
+/// more has a key for each thing in the name, and a row that is read and written with every event would grow with it.
+pub const TRAITS_MAX: usize = 10_000;
+
+/// Accounts that are kept of one profile.
+pub const ACCOUNTS_MAX: usize = 10_000;
+
+/// Lets go of the traits over [`TRAITS_MAX`], removed ones counted: those with the longest names, of the same length those
+/// last in order. Answers with what went.
+pub fn bound_traits(traits: &mut TraitMap) -> TraitMap {
+    let mut gone = TraitMap::new();
+    for key in over(TRAITS_MAX, traits.keys().map(|key| (key.len(), key.clone()))) {
+        gone.extend(traits.remove_entry(&key.1));
+    }
+    gone
+}
+
+/// All but the `most` least of `all`.
+fn over<T: Ord>(most: usize, all: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    if all.len() <= most {
+        return Vec::new();
+    }
+    let mut all: Vec<T> = all.collect();
+    all.select_nth_unstable(most);
+    all.split_off(most)
+}
+
+/// What was over the limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    /// Traits, with the values they had.
+    pub traits: TraitMap,
+    /// Accounts.
+    pub accounts: Vec<String>,
 }
 
 /// A profile's blob: one read and one write per distinct profile and batch.
@@ -130,8 +170,25 @@ impl Profile {
         Some(self.changed[at].1)
     }
 
-    /// Takes over what `other` owns; audience state is the caller's. Commutative on what it covers.
-    pub fn absorb(&mut self, handle: ProfileHandle, other: &mut Self) {
+    /// Lets go of the accounts over [`ACCOUNTS_MAX`]: those that it belonged to last, of the same instant those last in
+    /// order. Answers with them.
+    pub fn bound_accounts(&mut self) -> Vec<String> {
+        let all = self.accounts.iter().map(|(account, since)| (*since, account.clone()));
+        let gone: Vec<String> = over(ACCOUNTS_MAX, all).into_iter().map(|(_, account)| account).collect();
+        for account in &gone {
+            self.accounts.remove(account);
+        }
+        gone
+    }
+
+    /// Lets go of traits and accounts that are over the limits; answers with them.
+    pub fn bound(&mut self) -> Over {
+        Over { traits: self.traits.bound(), accounts: self.bound_accounts() }
+    }
+
+    /// Takes over what `other` owns, within the limits; audience state is the caller's. Commutative on what it covers.
+    /// Answers with what was over the limits.
+    pub fn absorb(&mut self, handle: ProfileHandle, other: &mut Self) -> Over {
         self.events += other.events;
         self.trimmed += other.trimmed;
         self.first = [self.first, other.first].into_iter().flatten().min();
@@ -143,6 +200,7 @@ impl Profile {
         }
         self.absorbed.append(&mut other.absorbed);
         self.absorbed.push(handle);
+        self.bound()
     }
 }
 

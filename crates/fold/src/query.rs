@@ -6,6 +6,7 @@
 mod accounts;
 mod events;
 mod naming;
+mod quarantined;
 
 pub use accounts::{AccountMember, Call};
 pub use events::{EventPage, Place, Which};
@@ -25,7 +26,7 @@ use onefold_identity::engine::{Owner, Range, owned_ranges, owner_of};
 use onefold_identity::graph::{Graph, Stamp};
 use onefold_identity::why::{Hop, WhyNot, why, why_not};
 use onefold_log::SharedLog;
-use onefold_log::record::{Record, message_at};
+use onefold_log::record::message_at;
 use onefold_store::{Bytes, Direction, KeyRange, Read, Store, Table, frozen};
 use onefold_types::{
     AudienceId, EventRef, Identifier, Message, NodeId, ProfileHandle, SetId, Timestamp, TraitId,
@@ -355,21 +356,6 @@ impl Query<'_, '_> {
     pub fn quarantine(&self, from: u64, limit: usize) -> Result<Vec<(u64, Quarantined)>, Error> {
         let range = KeyRange { from: rows::number_key(from), to: Bytes::default() };
         self.list(Table::Quarantine, &range, limit, 0, |bytes| rows::decode("row", bytes))
-    }
-
-    /// The body of a quarantined item; `None` if it was trimmed.
-    ///
-    /// # Errors
-    /// The log failed.
-    pub fn quarantined_body(&mut self, at: EventRef) -> Result<Option<Vec<u8>>, Error> {
-        let Some(entry) = self.batch.read_kept(at)? else { return Ok(None) };
-        Ok(match Record::decode(&entry.payload).map_err(|e| record_error(&entry, &e))? {
-            Record::Rejected(items) => items.into_iter().nth(usize::from(at.index)).map(|item| item.body),
-            Record::Messages(_) => {
-                message_at(&entry.payload, at.index).ok().flatten().map(|view| view.body.to_vec())
-            }
-            _ => None,
-        })
     }
 
     /// Identity transitions from number `from`.

@@ -4,6 +4,7 @@
 //! wants one.
 
 use crate::batch::{Batch, record_error};
+use crate::catalogue::Compiled;
 use crate::error::Error;
 use crate::graph::stream_rows;
 use crate::message::traits_of;
@@ -22,6 +23,46 @@ enum Want<'a> {
     Everything(&'a Profile),
     /// Only what new primitives count.
     Primitives(&'a NewPrimitives),
+}
+
+impl Want<'_> {
+    /// Whether an event of this type and name must be read, and not only its stream row.
+    fn needs_body(&self, compiled: &Compiled, message_type: MessageType, name: &str) -> bool {
+        match self {
+            Want::Everything(_) => {
+                matches!(message_type, MessageType::Identify | MessageType::Group)
+                    || compiled.plan.needs_body(None, message_type, name)
+            }
+            Want::Primitives(new) => compiled.plan.needs_body(Some(new), message_type, name),
+        }
+    }
+
+    /// Whether it says how many events retention has trimmed, those too that need no body.
+    const fn tells_trimmed(&self) -> bool {
+        matches!(self, Want::Everything(_))
+    }
+
+    /// Counts one event. Without a `body` what it said is not known, or not asked for.
+    fn count(
+        &self,
+        compiled: &Compiled,
+        profile: &mut Profile,
+        touch: &mut Touch,
+        (message_type, name): (MessageType, &str),
+        body: Option<&[u8]>,
+        ts: Timestamp,
+    ) {
+        let (state, primitives) = (&mut profile.state, &mut touch.primitives);
+        match self {
+            Want::Everything(_) => {
+                compiled.plan.observe(state, primitives, message_type, name, body, ts);
+                profile.saw(ts);
+            }
+            Want::Primitives(new) => {
+                compiled.plan.observe_new(new, state, primitives, message_type, name, body, ts);
+            }
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -122,6 +163,14 @@ impl Batch<'_> {
         row: StreamRow,
     ) -> Result<(), Error> {
         let compiled = self.compiled.clone();
+        if let Some((message_type, name)) = self.name_at_hand(row.name)?
+            && !want.needs_body(&compiled, message_type, &name)
+            && !(want.tells_trimmed() && row.at.position < self.setting.log.first())
+        {
+            // The row says it all; reading the body from the log is what makes a replay slow.
+            want.count(&compiled, profile, touch, (message_type, &name), None, row.ts);
+            return Ok(());
+        }
         let Some(entry) = self.read_kept(row.at)? else {
             return self.replay_trimmed(profile, touch, want, row);
         };
@@ -129,44 +178,24 @@ impl Batch<'_> {
         else {
             return Ok(());
         };
-        match want {
-            Want::Everything(_) => {
-                profile.saw(row.ts);
-                match view.message_type {
-                    MessageType::Identify => {
-                        let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
-                        for (key, json) in traits_of(view.body) {
-                            let value =
-                                TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
-                            profile.traits.set(&key, value);
-                        }
+        if let Want::Everything(_) = want {
+            match view.message_type {
+                MessageType::Identify => {
+                    let stamp = Stamp { ts: row.ts, message_id: view.message_id.to_owned() };
+                    for (key, json) in traits_of(view.body) {
+                        let value = TraitValue { json, stamp: stamp.clone(), source: view.source.to_owned() };
+                        profile.traits.set(&key, value);
                     }
-                    MessageType::Group => {
-                        profile.joins(view.group_id, row.ts);
-                    }
-                    _ => {}
                 }
-                compiled.plan.observe(
-                    &mut profile.state,
-                    &mut touch.primitives,
-                    view.message_type,
-                    view.name,
-                    view.body,
-                    row.ts,
-                );
+                MessageType::Group => {
+                    profile.joins(view.group_id, row.ts);
+                }
+                _ => {}
             }
-            Want::Primitives(new) => {
-                compiled.plan.observe_new(
-                    new,
-                    &mut profile.state,
-                    &mut touch.primitives,
-                    view.message_type,
-                    view.name,
-                    view.body,
-                    row.ts,
-                );
-            }
+            // What is over the limits was counted when it came.
+            profile.bound();
         }
+        want.count(&compiled, profile, touch, (view.message_type, view.name), Some(view.body), row.ts);
         Ok(())
     }
 
@@ -180,35 +209,19 @@ impl Batch<'_> {
     ) -> Result<(), Error> {
         self.memory.counters.trimmed += 1;
         let compiled = self.compiled.clone();
-        // Properties are unknown, so nothing that asks for one counts it, whatever it asks.
-        let body = None;
-        let Some((message_type, name)) = self.name_of(row.name)? else { return Ok(()) };
-        match want {
-            Want::Everything(old) => {
-                profile.trimmed += 1;
-                profile.saw(row.ts);
-                for (key, value) in old.traits.iter().filter(|(_, value)| value.stamp.ts == row.ts) {
-                    profile.traits.set(key, value.clone());
-                }
-                for (account, since) in old.accounts.iter().filter(|(_, since)| **since == row.ts) {
-                    profile.accounts.entry(account.clone()).or_insert(*since);
-                }
-                let primitives = &mut touch.primitives;
-                compiled.plan.observe(&mut profile.state, primitives, message_type, &name, body, row.ts);
+        let Some((message_type, name)) = self.name_at_hand(row.name)? else { return Ok(()) };
+        if let Want::Everything(old) = want {
+            profile.trimmed += 1;
+            for (key, value) in old.traits.iter().filter(|(_, value)| value.stamp.ts == row.ts) {
+                profile.traits.set(key, value.clone());
             }
-            Want::Primitives(new) => {
-                let primitives = &mut touch.primitives;
-                compiled.plan.observe_new(
-                    new,
-                    &mut profile.state,
-                    primitives,
-                    message_type,
-                    &name,
-                    body,
-                    row.ts,
-                );
+            for (account, since) in old.accounts.iter().filter(|(_, since)| **since == row.ts) {
+                profile.accounts.entry(account.clone()).or_insert(*since);
             }
+            profile.bound();
         }
+        // Properties are unknown, so nothing that asks for one counts it, whatever it asks.
+        want.count(&compiled, profile, touch, (message_type, &name), None, row.ts);
         Ok(())
     }
 }

@@ -7,13 +7,17 @@
 //! A route ends when the destination is removed or disabled or does not name the object any more; nothing is said then,
 //! and what happens until it begins again is lost to that destination. Plain traits and messages have no version: they are
 //! sent as they come, and those from before are not.
+//!
+//! **ROUTE-2:** an audience that is removed or disabled ends for its members: whoever was told of the entry is told of the
+//! exit (B9), with the change of definition as its cause. The last value of a computed trait stays with the destinations:
+//! it was so when it was sent, and nobody is held in anything by it.
 
 use crate::catalogue::Problem;
 use onefold_types::catalogue::RoutesSince;
 use onefold_types::effect::Change;
 use onefold_types::workspace::{Destination, Selection};
 use onefold_types::{AudienceId, Catalogue, CatalogueVersion, DestinationId, TraitId, suggest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a change goes.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,35 @@ pub(crate) fn note_since(next: &mut Catalogue, to: &Routes, current: Option<&Cat
     let before = routes(current, &mut Vec::new());
     next.audience_routes = since(&to.audiences, &before.audiences, &current.audience_routes, next.version);
     next.trait_routes = since(&to.computed, &before.computed, &current.trait_routes, next.version);
+}
+
+/// Notes in `next` which audiences of `current` it ends, and who is told of it; and the keys of those that are removed.
+pub(crate) fn note_ended(next: &mut Catalogue, current: Option<&Catalogue>) {
+    let Some(current) = current else { return };
+    let is_enabled = |catalogue: &Catalogue, key: &str| {
+        catalogue.workspace.audiences.iter().any(|audience| audience.key == key && audience.labels.enabled)
+    };
+    let enabled = |catalogue: &Catalogue| -> BTreeSet<AudienceId> {
+        let all = catalogue.audiences.iter();
+        all.filter(|(key, _)| is_enabled(catalogue, key)).map(|(_, id)| *id).collect()
+    };
+    let before = routes(current, &mut Vec::new());
+    let destinations = next.workspace.destinations.iter().filter(|destination| destination.labels.enabled);
+    let there: BTreeSet<DestinationId> =
+        destinations.filter_map(|destination| next.destinations.get(&destination.key)).copied().collect();
+    for audience in enabled(current).difference(&enabled(next)) {
+        let told = before.audiences.get(audience).into_iter().flatten();
+        let told: Vec<DestinationId> = told.filter(|to| there.contains(to)).copied().collect();
+        if !told.is_empty() {
+            next.ended_audiences.insert(*audience, told);
+        }
+    }
+    next.removed_audiences.clone_from(&current.removed_audiences);
+    for (key, audience) in &current.audiences {
+        if !next.audiences.values().any(|kept| kept == audience) {
+            next.removed_audiences.insert(*audience, key.clone());
+        }
+    }
 }
 
 fn since<Id: Copy + Ord>(

@@ -4,17 +4,17 @@
 //! except the small hot ones (`seen`, `stream`), which are fixed layouts.
 
 use crate::error::Error;
-use onefold_identity::graph::{Link, Stamp, StreamRow};
+use onefold_identity::graph::{Evidence, Link, Stamp, StreamRow};
 use onefold_store::Bytes;
 use onefold_types::event::TEXT_BYTES_MAX;
 use onefold_types::{EventRef, NameId, NodeId, Position, ProfileHandle, SetId, Timestamp};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
 /// The version byte of every postcard value; it goes up when a row gets another shape.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Encodes a row's value.
 pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, Error> {
@@ -119,23 +119,39 @@ pub fn number_from(what: &'static str, bytes: &[u8]) -> Result<u64, Error> {
         .ok_or(Error::Decode { what, source: None })
 }
 
-/// The nodes of a set, in order.
-pub fn nodes_key(nodes: &[NodeId]) -> Bytes {
-    nodes.iter().flat_map(|node| node.0.to_be_bytes()).collect()
+/// A set of identifiers that were seen together, with what is known of it. Only here do its nodes stand: elsewhere it
+/// goes by its key, or a set of many would be as many rows of its whole length.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetRow {
+    /// Its nodes, in order.
+    pub nodes: Vec<NodeId>,
+    /// Its record.
+    pub evidence: Evidence,
 }
 
-/// Inverse of [`nodes_key`].
-pub fn nodes_from(bytes: &[u8]) -> Vec<NodeId> {
-    bytes
-        .chunks_exact(8)
-        .filter_map(|chunk| chunk.first_chunk::<8>())
-        .map(|c| NodeId(u64::from_be_bytes(*c)))
-        .collect()
+/// The key of a set, in table `evidence` and in those of its members.
+pub type SetKey = [u8; 16];
+
+/// Half the SHA-256 of a set's nodes: no two sets have it in common.
+pub fn set_key(nodes: &[NodeId]) -> SetKey {
+    let mut hash = Sha256::new();
+    nodes.iter().for_each(|node| hash.update(node.0.to_be_bytes()));
+    let mut key = SetKey::default();
+    key.copy_from_slice(&hash.finalize()[..16]);
+    key
 }
 
-/// `node · nodes of the set`.
-pub fn member_key(node: NodeId, nodes: &[NodeId]) -> Bytes {
-    [node].iter().chain(nodes).flat_map(|node| node.0.to_be_bytes()).collect()
+/// `node · key of a set`: the node is in the set.
+pub fn member_key(node: NodeId, set: &SetKey) -> Bytes {
+    joined::<24>(&[&node.0.to_be_bytes(), set])
+}
+
+/// The set of a [`member_key`].
+pub fn member_from(key: &[u8]) -> Result<SetKey, Error> {
+    match (key.last_chunk::<16>(), key.len()) {
+        (Some(set), 24) => Ok(*set),
+        _ => Err(Error::Decode { what: "member", source: None }),
+    }
 }
 
 /// `node · ts · position · index`.
@@ -268,6 +284,18 @@ mod tests {
         let row = stream_from(&early, &stream_value(NameId(9), SetId(12))).unwrap();
         assert_eq!(row, StreamRow { ts: Timestamp(-10), at, name: NameId(9), set: SetId(12) });
         assert!(stream_from(&early[..25], &[]).is_err());
+    }
+
+    #[test]
+    fn a_set_has_a_key_of_one_length_and_of_its_own() {
+        let nodes: Vec<NodeId> = (1..2_000).map(NodeId).collect();
+        let keys: std::collections::BTreeSet<SetKey> = (2..2_000).map(|n| set_key(&nodes[..n - 1])).collect();
+        assert_eq!(keys.len(), 1_998);
+        assert_ne!(set_key(&[NodeId(1), NodeId(2)]), set_key(&[NodeId(2), NodeId(1)]));
+        let key = member_key(NodeId(7), &set_key(&nodes));
+        assert_eq!(key.len(), 24);
+        assert_eq!((number_from("member", &key).unwrap(), member_from(&key).unwrap()), (7, set_key(&nodes)));
+        assert!(member_from(&key[..23]).is_err());
     }
 
     #[test]

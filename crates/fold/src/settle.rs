@@ -5,6 +5,7 @@ use crate::effects::{Transition, Who};
 use crate::error::Error;
 use crate::message::visible;
 use crate::profile::Profile;
+use crate::rename::Renames;
 use crate::report::Happening;
 use crate::rows;
 use crate::touch::Touch;
@@ -18,9 +19,14 @@ use std::sync::Arc;
 
 impl Batch<'_> {
     pub(crate) fn settle_touched(&mut self) -> Result<(), Error> {
+        // Whoever is gone, or has another name, is told of first: whoever took over an address must not be thrown out under
+        // it a moment later.
+        let renamed = self.end_old_names()?;
         // A rebuild can touch no other profile, so one pass is enough.
         let mut touched = std::mem::take(&mut self.touched);
-        // Whoever is gone is told of first: whoever took over an address must not be thrown out under it a moment later.
+        for (handle, cause) in renamed {
+            touched.entry(handle).or_default().because(cause);
+        }
         let mut gone: Vec<ProfileHandle> = self.removed.keys().copied().collect();
         gone.sort_unstable();
         for handle in gone {
@@ -31,7 +37,9 @@ impl Batch<'_> {
         for (handle, touch) in touched {
             self.settle(handle, touch)?;
         }
+        self.follow_all()?;
         self.removed.clear();
+        self.renames = Renames::default();
         Ok(())
     }
 
@@ -48,18 +56,21 @@ impl Batch<'_> {
                 }
             }
         }
-        let cause = touch.cause.take().unwrap_or(Cause::Time);
+        let cause = touch.cause.take().or_else(|| self.renames.cause()).unwrap_or(Cause::Time);
         self.named = None;
+        self.follow(handle, &mut profile);
         // A message's owner is there; only what this step removed, or a rebuild was asked for, may not be.
         let gone = (touch.rebuild || self.removed.contains_key(&handle))
             && self.memory.clusters.get(self.txn.as_ref(), &handle)?.is_none();
         if gone || !profile.is_person() {
-            let who = match self.removed.get(&handle).cloned() {
+            let last = match self.removed.get(&handle).cloned() {
                 Some(cluster) if gone => Some(Arc::new(self.who_was(&cluster)?)),
                 _ => None,
             };
             // What it owned when it came goes out all the same.
-            self.forward_all(handle, &mut profile, touch.forwards, who.as_ref())?;
+            self.forward_all(handle, &mut profile, touch.forwards, last.as_ref())?;
+            // Its memberships were told before the step, under what it was then.
+            let who = self.who_before(handle)?.map(Arc::new).or(last);
             return self.forget(handle, profile, &cause, who.as_ref());
         }
         let compiled = self.compiled.clone();
@@ -70,6 +81,7 @@ impl Batch<'_> {
             self.now,
         );
         self.send_flips(handle, &mut profile, flips, &cause)?;
+        self.enter_anew(handle, &mut profile, &cause)?;
         for (key, before) in std::mem::take(&mut touch.traits_before) {
             let after = visible(&profile.traits, &key);
             if after != before {
@@ -134,6 +146,9 @@ impl Batch<'_> {
             } else {
                 cause.clone()
             };
+            if matches!(change, Change::Exited { audience } if self.renames.has_ended(handle, audience)) {
+                continue;
+            }
             let transition = Transition { profile: handle, effective, change, cause };
             self.emit(profile, None, &transition)?;
         }
@@ -158,8 +173,8 @@ impl Batch<'_> {
         self.memory.resized.insert(audience.0);
     }
 
-    /// A cluster that owns nothing is no person: it leaves every audience, and its row goes. `who` it was, if it is
-    /// gone itself: whoever was told of an entry is told of the exit (B9).
+    /// A cluster that owns nothing is no person: it leaves every audience, and its row goes. `who` it was, if the step made
+    /// it another or ended it: whoever was told of an entry is told of the exit (B9), under the name that they know.
     pub(crate) fn forget(
         &mut self,
         handle: ProfileHandle,
@@ -174,6 +189,9 @@ impl Batch<'_> {
         self.index_accounts(handle, &profile.accounts, &BTreeMap::new());
         for audience in members {
             self.leave(audience, handle);
+            if self.renames.has_ended(handle, audience) {
+                continue;
+            }
             let change = Change::Exited { audience };
             let transition =
                 Transition { profile: handle, effective: self.now, change, cause: cause.clone() };

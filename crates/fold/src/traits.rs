@@ -3,7 +3,7 @@
 //! Most events touch no trait, and a trait is five small strings: decoding them all with each profile took longer than
 //! the event. So the bytes stay as they are, checked, until they are read or changed.
 
-use crate::profile::{Stamp, TraitMap, TraitValue};
+use crate::profile::{Stamp, TRAITS_MAX, TraitMap, TraitValue};
 use onefold_types::Timestamp;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
@@ -26,6 +26,14 @@ impl Traits {
     /// Sets `key`, unless the trait has a later value. Returns whether it changed what a reader sees.
     pub fn set(&mut self, key: &str, value: TraitValue) -> bool {
         self.change(|map| crate::profile::set_trait(map, key, value))
+    }
+
+    /// Lets go of what is over the limit ([`crate::profile::bound_traits`]); answers with it.
+    pub fn bound(&mut self) -> TraitMap {
+        if self.len() <= TRAITS_MAX {
+            return TraitMap::new();
+        }
+        self.change(crate::profile::bound_traits)
     }
 
     /// Takes over what `other` has, each trait if it is later.

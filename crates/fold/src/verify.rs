@@ -55,7 +55,8 @@ pub struct Verification {
 }
 
 impl Verification {
-    fn find(&mut self, invariant: &'static str, detail: impl Into<String>) {
+    /// Adds something that does not hold.
+    pub fn find(&mut self, invariant: &'static str, detail: impl Into<String>) {
         self.found += 1;
         if self.findings.len() < FINDINGS {
             self.findings.push(Finding { invariant, detail: detail.into() });
@@ -69,7 +70,7 @@ impl Verification {
     }
 }
 
-/// Checks everything. Nothing is changed; nobody else may write the two meanwhile.
+/// Checks everything by frozen views; nothing is written; nobody else may write the two meanwhile.
 ///
 /// # Errors
 /// The log or the store could not be read so far that going on would say anything.

@@ -173,6 +173,9 @@ impl Handle {
     }
 }
 
+/// How often one batch is run again because another transaction crossed it: more is no coincidence.
+const CONFLICTS_MAX: usize = 100;
+
 /// Folds one partition of the log into the store.
 pub struct Worker {
     log: SharedLog,
@@ -231,7 +234,8 @@ impl Worker {
     /// Folds one batch and commits it.
     ///
     /// # Errors
-    /// The log or the store failed; then nothing of the batch is visible, and the worker must be opened again.
+    /// The log or the store failed; then nothing of the batch is visible, and the worker must be opened again. After
+    /// [`onefold_store::Error::Conflict`] it need not be: the next step runs the batch again.
     pub fn step(&mut self) -> Result<(Step, Report), Error> {
         let outcome = self.fold_batch();
         if outcome.is_err() {
@@ -247,6 +251,7 @@ impl Worker {
     fn fold_batch(&mut self) -> Result<(Step, Report), Error> {
         let entries = self.log.read(self.progress.position, self.options.batch_bytes)?;
         let (tail, watermark) = self.log.watermark();
+        self.memory.prepared.expire(watermark);
         let setting = Setting {
             log: self.log.as_ref(),
             partition: self.options.partition,
@@ -356,6 +361,22 @@ impl Worker {
         self.sync()
     }
 
+    /// A step. A batch that another transaction crossed is run again (STORE-5), but not for ever.
+    fn step_past_conflicts(&mut self) -> Result<(Step, Report), Error> {
+        for conflicts in 1..=CONFLICTS_MAX {
+            match self.step() {
+                Err(Error::Store(onefold_store::Error::Conflict)) => {
+                    tracing::warn!(
+                        conflicts,
+                        "another transaction changed what this batch read; it is run again"
+                    );
+                }
+                outcome => return outcome,
+            }
+        }
+        self.step()
+    }
+
     fn work_until_stopped(
         &mut self,
         observer: &mut dyn Observer,
@@ -364,7 +385,7 @@ impl Worker {
     ) -> Result<(), Error> {
         let mut dirty = false;
         while !self.handle.inner.stop.load(Ordering::Acquire) {
-            let (step, report) = self.step()?;
+            let (step, report) = self.step_past_conflicts()?;
             match step {
                 Step::Worked => {
                     dirty = true;

@@ -6,6 +6,8 @@ mod common;
 
 use common::{Fold, MINUTE, workspace};
 use onefold_fold::query::Reader;
+use onefold_log::Record;
+use onefold_types::{Message, MessageType, Timestamp};
 use serde_json::{Value, json};
 
 fn says(user: &str, plan: &str) -> Value {
@@ -47,4 +49,31 @@ fn case_40_the_first_copy_in_the_log_wins_and_another_is_quarantined() {
             })
             .unwrap();
     }
+}
+
+/// A single call has its type in its path, and the body in the log does not say it: what is kept does.
+#[test]
+fn a_quarantined_copy_says_its_type() {
+    let mut fold = Fold::new(workspace(&[], &[]));
+    let untyped = |user: &str, body: &[u8]| Message {
+        message_type: MessageType::Page,
+        ts: Timestamp::MAX,
+        message_id: "once".to_owned(),
+        source: "web".to_owned(),
+        name: String::new(),
+        ids: vec![("user_id".to_owned(), user.to_owned())],
+        group_id: String::new(),
+        body: body.to_vec(),
+    };
+    let second = br#"{"userId":"v","messageId":"once","n":1.50}"#;
+    let record = vec![untyped("u", br#"{"userId":"u","messageId":"once"}"#), untyped("v", second)];
+    fold.append(Record::Messages(record));
+    fold.run();
+    let reader = Reader::new(fold.store.clone(), fold.log.clone(), fold.worker.handle(), [7; 32]);
+    let kept = reader.with(|query| {
+        let (_, item) = query.quarantine(0, 10)?.remove(0);
+        query.quarantined_body(item.at)
+    });
+    let kept = String::from_utf8(kept.unwrap().unwrap()).unwrap();
+    assert_eq!(kept, r#"{"type":"page","userId":"v","messageId":"once","n":1.50}"#);
 }

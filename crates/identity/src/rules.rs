@@ -76,9 +76,9 @@ pub struct TypeRule {
     length: (u32, u32),
 }
 
-/// Identifiers of one event that count at most, the strongest: they stand together in the key of a set, whose length a
-/// store bounds. An event of the usual size does not hold half as many.
-pub const IDS_MAX: usize = 4_096;
+/// Identifiers of one event that count at most, the strongest. A person's event has two to four; one with more than this
+/// is a mistake or an attack, and each identifier costs rows and a place in a cluster.
+pub const IDS_MAX: usize = 64;
 
 /// Why a value creates no node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,14 @@ pub struct Usable {
     pub ids: Vec<Identifier>,
     /// Those that do not: type, raw value, why.
     pub blocked: Vec<(String, String, BlockReason)>,
+}
+
+impl Usable {
+    /// How many would count, were they not more than [`IDS_MAX`].
+    #[must_use]
+    pub fn too_many(&self) -> usize {
+        self.blocked.iter().filter(|(_, _, reason)| *reason == BlockReason::TooMany).count()
+    }
 }
 
 /// Compiled rules.
@@ -491,7 +499,7 @@ mod tests {
         assert_eq!(usable.ids[0], Identifier::new("user_id", "u"));
         assert_eq!(usable.blocked.len(), 11);
         assert!(usable.blocked.iter().all(|(_, _, reason)| *reason == BlockReason::TooMany));
-        assert_eq!(usable.blocked[0].1, "a04095");
+        assert_eq!(usable.blocked[0].1, "a00063");
     }
 
     #[test]

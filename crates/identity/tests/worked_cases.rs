@@ -112,7 +112,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     // One message id twice, and a client's clock, are decided before identity.
     ("40", "fold/tests/once.rs", "case_40_the_first_copy_in_the_log_wins_and_another_is_quarantined"),
     ("41", "types/src/event.rs", "a_wrong_clock_is_corrected_and_a_right_one_left_alone"),
-    ("42", "identity/tests/worked_cases.rs", "case_42_other_rules_applied_are_a_fresh_replay"),
+    ("42", "identity/tests/worked_cases.rs", "case_42_stricter_rules_make_the_graph_that_the_definition_makes"),
+    ("42", "fold/tests/rules_applied.rs", "case_42_other_rules_applied_are_a_fresh_replay"),
     ("46", "identity/tests/worked_cases.rs", "case_46_an_account_is_never_a_person"),
 ];
 
@@ -369,7 +370,7 @@ fn case_38_a_deleted_person_leaves_nothing_and_comes_back_as_another() {
 }
 
 #[test]
-fn case_42_other_rules_applied_are_a_fresh_replay() {
+fn case_42_stricter_rules_make_the_graph_that_the_definition_makes() {
     let limit = |n: u32| config(&format!(r#"{{"identifiers":[{{"type":"email","limit":{n}}}]}}"#));
     let given = events(THIRTEEN);
     let of = |rules: &IdentityConfig| -> Vec<Cluster> {

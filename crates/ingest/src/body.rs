@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// One permit stands for this many bytes.
+/// One permit stands for this many bytes. A body that has brought a few costs one permit, so that as many connections as
+/// the server takes do not use the budget up by saying little.
 const PERMIT_BYTES: usize = 1024;
+
+/// Bytes for which a body's place is made before they came, at most: what is announced costs nothing to announce.
+const EXPECTED_BYTES_MAX: usize = 16 << 10;
 
 /// The budget that all bodies in flight share.
 #[derive(Clone, Debug)]
@@ -22,9 +26,10 @@ impl Budget {
         Self(Arc::new(Semaphore::new((bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS))))
     }
 
+    /// A share of `bytes`, if that much is left.
     pub(crate) fn take(&self, bytes: usize) -> Result<Share, Refusal> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        self.0.clone().try_acquire_many_owned(permits).map(|permit| Share { _permit: permit }).map_err(|_| {
+        let permits = u32::try_from(permits(bytes)).unwrap_or(u32::MAX);
+        self.0.clone().try_acquire_many_owned(permits).map(Share).map_err(|_| {
             Refusal::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
@@ -35,10 +40,26 @@ impl Budget {
     }
 }
 
+const fn permits(bytes: usize) -> usize {
+    bytes.div_ceil(PERMIT_BYTES)
+}
+
 /// A part of the budget, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
-    _permit: OwnedSemaphorePermit,
+pub(crate) struct Share(OwnedSemaphorePermit);
+
+impl Share {
+    /// Makes it a share of `bytes`: takes what it lacks, gives back what it has more.
+    fn resize(&mut self, bytes: usize, budget: &Budget) -> Result<(), Refusal> {
+        let (has, wanted) = (self.0.num_permits(), permits(bytes));
+        if wanted > has {
+            let more = budget.take((wanted - has).saturating_mul(PERMIT_BYTES))?;
+            self.0.merge(more.0);
+        } else {
+            drop(self.0.split(has - wanted));
+        }
+        Ok(())
+    }
 }
 
 /// A body that was read whole, and its share of the budget.
@@ -71,21 +92,19 @@ pub(crate) async fn read(
         return Err(too_large(limit));
     }
     let gzip = is_gzip(headers)?;
-    let share = budget.take(match announced {
-        Some(length) if !gzip => length,
-        _ => limit,
-    })?;
-    let bytes = tokio::time::timeout(timeout, collect(body, limit, announced.unwrap_or(0))).await.map_err(
-        |_| {
-            Refusal::later(
-                StatusCode::REQUEST_TIMEOUT,
-                "too_slow",
-                1,
-                format!("the body did not arrive within {timeout:?}"),
-            )
-        },
-    )??;
-    let bytes = if gzip { inflate(&bytes, limit)? } else { bytes };
+    let collecting = collect(body, limit, announced.unwrap_or(0), budget);
+    let received = tokio::time::timeout(timeout, collecting).await;
+    let Received { bytes, mut share } = received.map_err(|_| {
+        let detail = format!("the body did not arrive within {timeout:?}");
+        Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "too_slow", 1, detail)
+    })??;
+    if !gzip {
+        return Ok(Received { bytes, share });
+    }
+    // Before it is made; how long it gets nobody knows.
+    share.resize(limit, budget)?;
+    let bytes = inflate(&bytes, limit)?;
+    share.resize(bytes.len(), budget)?;
     Ok(Received { bytes, share })
 }
 
@@ -115,25 +134,30 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(expected.min(limit));
+/// Reads a body and takes of the budget what came: a body that is slow to come, or never comes, holds nobody up.
+async fn collect(
+    mut body: Body,
+    limit: usize,
+    expected: usize,
+    budget: &Budget,
+) -> Result<Received, Refusal> {
+    let mut share = budget.take(0)?;
+    let mut bytes = Vec::with_capacity(expected.min(limit).min(EXPECTED_BYTES_MAX));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Refusal::later(
-                StatusCode::REQUEST_TIMEOUT,
-                "incomplete",
-                1,
-                format!("the body broke off: {error}"),
-            )
+            let detail = format!("the body broke off: {error}");
+            Refusal::later(StatusCode::SERVICE_UNAVAILABLE, "incomplete", 1, detail)
         })?;
         if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > limit {
+            let length = bytes.len() + data.len();
+            if length > limit {
                 return Err(too_large(limit));
             }
+            share.resize(length, budget)?;
             bytes.extend_from_slice(data);
         }
     }
-    Ok(bytes)
+    Ok(Received { bytes, share })
 }
 
 /// Inflates at most `limit` bytes: a bomb costs what an honest body of that size costs.

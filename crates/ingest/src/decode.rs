@@ -54,9 +54,19 @@ impl<'a> Request<'a> {
         string(self.write_key)
     }
 
-    fn sent_at(&self) -> Option<Timestamp> {
-        string(self.sent_at).and_then(|text| parse_time(&text))
+    fn sent_at(&self) -> Option<SentAt<'a>> {
+        let text = self.sent_at?.get();
+        let at = string(self.sent_at).and_then(|text| parse_time(&text))?;
+        Some(SentAt { at, text })
     }
+}
+
+/// When a request was sent, as the client says.
+#[derive(Clone, Copy)]
+struct SentAt<'a> {
+    at: Timestamp,
+    /// Its JSON.
+    text: &'a str,
 }
 
 /// Who sent a request, and when it came.
@@ -88,17 +98,20 @@ pub(crate) fn single(
     items.decoded
 }
 
-/// An item of the quarantine that is sent again. One without a message id gets `message_id`, so that sending it twice
-/// counts once.
+/// An item of the quarantine that is sent again; `origin` says when it came first. Its event time is what it would have been
+/// then, also if that was the receive time. One without a message id gets `message_id`, so that sending it twice counts
+/// once.
 pub(crate) fn again(item: &str, message_id: &str, origin: &Origin<'_>, limits: &Limits) -> Decoded {
     // It was a single call or one of a batch.
     let most = limits.single_bytes.max(limits.item_bytes);
     let decoded = Decoded::default();
     let mut items = Items { call: None, sent_at: None, most, origin, limits, decoded };
     items.take(0, item);
-    for message in items.decoded.messages.iter_mut().filter(|message| message.message_id.starts_with(MADE_UP))
-    {
-        message.message_id = message_id.to_owned();
+    for message in &mut items.decoded.messages {
+        message.ts = message.ts.min(origin.received_at);
+        if message.message_id.starts_with(MADE_UP) {
+            message.message_id = message_id.to_owned();
+        }
     }
     items.decoded
 }
@@ -111,7 +124,7 @@ pub(crate) struct Batch<'a> {
     items: Vec<&'a RawValue>,
     /// What they share; in words, why that cannot be used.
     common: Result<Option<Common>, String>,
-    sent_at: Option<Timestamp>,
+    sent_at: Option<SentAt<'a>>,
 }
 
 impl<'a> Batch<'a> {
@@ -186,8 +199,7 @@ impl<'a> Batch<'a> {
 struct Items<'a> {
     /// The type that the path names.
     call: Option<MessageType>,
-    /// When the request was sent, as the client says.
-    sent_at: Option<Timestamp>,
+    sent_at: Option<SentAt<'a>>,
     /// Bytes that an item may have.
     most: usize,
     origin: &'a Origin<'a>,
@@ -220,11 +232,12 @@ impl Items<'_> {
                 return self.reject(index, "too_many_properties", detail, item);
             }
         }
-        if let Some(error) = extracted.too_long(limits.name_bytes) {
+        let too_long = extracted.message_id_too_long(limits.message_id_chars);
+        if let Some(error) = too_long.or_else(|| extracted.too_long(limits.name_bytes)) {
             return self.reject(index, error.code, error.detail, item);
         }
         let source = self.origin.source;
-        let sent_at = extracted.sent_at.or(self.sent_at);
+        let sent_at = extracted.sent_at.or(self.sent_at.map(|sent| sent.at));
         let client_side = matches!(source.kind, SourceKind::Browser | SourceKind::Mobile) || extracted.direct;
         let mut body = rewrite::without_write_key(item);
         if let Some(ip) = self.origin.ip.as_ref().filter(|_| client_side && !extracted.has_ip) {
@@ -266,18 +279,26 @@ impl Items<'_> {
             common.bytes(),
             self.most
         );
-        let kept = rewrite::without_write_key(item);
+        let kept = self.alone(item);
         let kept = rejected::cut(&kept, self.limits.kept_bytes(), "without what its batch gave it");
         self.keep(index, "too_large", detail, kept);
     }
 
     fn reject(&mut self, index: usize, code: &'static str, detail: String, item: &str) {
-        let mut kept = rewrite::without_write_key(item);
-        if let Some(call) = self.call {
-            kept = rewrite::with_type(&kept, call.as_str());
-        }
-        let kept = rejected::kept(&kept, self.limits.kept_bytes());
+        let kept = rejected::kept(&self.alone(item), self.limits.kept_bytes());
         self.keep(index, code, detail, kept);
+    }
+
+    /// The item with what it takes from its request, for when it is sent again without that, and without the write key.
+    fn alone(&self, item: &str) -> String {
+        let mut alone = rewrite::without_write_key(item);
+        if let Some(call) = self.call {
+            alone = rewrite::with_type(&alone, call.as_str());
+        }
+        match self.sent_at {
+            Some(sent_at) => rewrite::with_sent_at(&alone, sent_at.text),
+            None => alone,
+        }
     }
 
     fn keep(&mut self, index: usize, code: &'static str, detail: String, body: Vec<u8>) {

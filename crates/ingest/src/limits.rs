@@ -19,6 +19,8 @@ pub struct Limits {
     pub properties: usize,
     /// Bytes of an event's name, an account's id and an identifier: 1 KiB.
     pub name_bytes: usize,
+    /// Characters of a `messageId`: 100.
+    pub message_id_chars: usize,
     /// Bytes of a rejected item that are kept; a longer one is cut, and marked: 500 KiB.
     pub rejected_bytes: usize,
     /// Rejected items that are kept per minute and source; more are counted and not kept.
@@ -41,6 +43,7 @@ impl Default for Limits {
             depth: 64,
             properties: 10_000,
             name_bytes: 1 << 10,
+            message_id_chars: 100,
             rejected_bytes: 500 << 10,
             rejected_per_minute: 10_000,
             record_bytes: 16 << 20,

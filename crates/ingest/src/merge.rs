@@ -1,6 +1,7 @@
 //! What the items of a batch share: its `context` and `integrations`, read once and spliced into each item. An item's own
 //! members win, objects merge deeply.
 
+use onefold_types::reserved;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -43,7 +44,7 @@ impl Common {
     /// Reads what a batch gives; `None` if that is nothing.
     ///
     /// # Errors
-    /// In words, which of the two is no object.
+    /// In words, which of the two is no object or has a member that none may have.
     pub(crate) fn read(
         context: Option<&RawValue>,
         integrations: Option<&RawValue>,
@@ -51,6 +52,11 @@ impl Common {
         let mut parts = Vec::new();
         for (name, raw) in [("context", context), ("integrations", integrations)] {
             let Some(raw) = raw else { continue };
+            if let Some(member) = reserved::member(raw.get()) {
+                return Err(format!(
+                    "the batch's `{name}` has a member `{member}`, a name that is kept for numbers and raw text; expected another"
+                ));
+            }
             let members: Map<String, Value> = serde_json::from_str(raw.get()).map_err(|error| {
                 format!("the batch's `{name}` is not an object; expected `{{…}}`: {error}")
             })?;

@@ -1,12 +1,12 @@
 //! The few changes that ingest makes to a message's own JSON: the write key goes, and a browser's address comes in where
 //! its client leaves it to the server. Bytes are spliced; the rest stays as it came.
 
+use onefold_types::event::read_time;
+use onefold_types::splice;
 use onefold_types::workspace::Source;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::fmt;
 
 #[derive(Deserialize)]
 struct Marks<'a> {
@@ -19,75 +19,16 @@ fn offset(whole: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
-/// The values of an object's members that are `writeKey`, however the name is escaped and however often it stands there.
-struct Keys<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Keys<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Members).map(Self)
-    }
-}
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut keys = Vec::new();
-        while let Some(Name(is_write_key)) = members.next_key()? {
-            if is_write_key {
-                keys.push(members.next_value()?);
-            } else {
-                members.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(keys)
-    }
-}
-
-/// Whether a member's name is `writeKey`.
-struct Name(bool);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-                Ok(Name(name == "writeKey"))
-            }
-        }
-        from.deserialize_str(Text)
-    }
-}
-
 /// The item with every `writeKey` that it has set to `null`: a key never reaches the log.
 pub(crate) fn without_write_key(item: &str) -> String {
     // A name can be spelt with escapes, of which only those of a unit make a letter.
     if !item.contains("writeKey") && !item.contains("\\u") {
         return item.to_owned();
     }
-    let Ok(Keys(keys)) = serde_json::from_str::<Keys<'_>>(item) else { return item.to_owned() };
-    let mut text = String::with_capacity(item.len());
-    let mut done = 0;
-    for key in keys {
-        let start = offset(item, key.get());
-        text.push_str(&item[done..start]);
-        text.push_str("null");
-        done = start + key.get().len();
+    match splice::members(item, "writeKey") {
+        Some(keys) => splice::replaced(item, &keys, "null"),
+        None => item.to_owned(),
     }
-    text.push_str(&item[done..]);
-    text
 }
 
 /// What is no JSON, with nothing left in it that is a write key of one of `sources`.
@@ -101,11 +42,18 @@ pub(crate) fn without_keys(text: &str, sources: &[Source]) -> String {
 
 /// The item with its type, which a single call has in its path; one that is no object stays as it is.
 pub(crate) fn with_type(item: &str, message_type: &str) -> String {
-    match serde_json::from_str::<Map<String, Value>>(item) {
-        Ok(mut object) if !object.contains_key("type") => {
-            object.insert("type".to_owned(), message_type.into());
-            Value::Object(object).to_string()
-        }
+    match splice::members(item, "type") {
+        Some(types) if types.is_empty() => splice::with_member(item, "type", &format!("\"{message_type}\"")),
+        _ => item.to_owned(),
+    }
+}
+
+/// The item with its batch's `sentAt`, which is JSON, unless it has one of its own that can be read: what it was sent with
+/// is what its time is corrected by, and sent again it comes without its batch.
+pub(crate) fn with_sent_at(item: &str, sent_at: &str) -> String {
+    match splice::members(item, "sentAt") {
+        Some(own) if own.is_empty() => splice::with_member(item, "sentAt", sent_at),
+        Some(own) if own.iter().all(|own| read_time(own).is_none()) => splice::replaced(item, &own, sent_at),
         _ => item.to_owned(),
     }
 }
@@ -177,6 +125,24 @@ mod tests {
             assert_eq!(value(&text)["writeKey"], Value::Null, "{text}");
         }
         assert_eq!(without_write_key(r#"{"a":"\u00e9"}"#), r#"{"a":"\u00e9"}"#);
+    }
+
+    #[test]
+    fn a_type_and_a_time_come_in_where_there_is_none() {
+        assert_eq!(with_type(r#"{"a":1.50}"#, "page"), r#"{"type":"page","a":1.50}"#);
+        assert_eq!(with_type(r#"{"type":null}"#, "page"), r#"{"type":null}"#);
+        assert_eq!(with_type("7", "page"), "7");
+        let sent = r#""2024-01-01T00:00:00Z""#;
+        for (item, expected) in [
+            (r#"{"a":1}"#, r#"{"sentAt":"2024-01-01T00:00:00Z","a":1}"#),
+            (r#"{"a":1,"sentAt":null}"#, r#"{"a":1,"sentAt":"2024-01-01T00:00:00Z"}"#),
+            (r#"{"sent\u0041t":"yesterday"}"#, r#"{"sent\u0041t":"2024-01-01T00:00:00Z"}"#),
+            (r#"{"sentAt":"2024-01-02"}"#, r#"{"sentAt":"2024-01-02"}"#),
+            (r#"{"sentAt":1700000000123}"#, r#"{"sentAt":1700000000123}"#),
+            ("[]", "[]"),
+        ] {
+            assert_eq!(with_sent_at(item, sent), expected);
+        }
     }
 
     #[test]

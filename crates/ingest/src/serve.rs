@@ -126,7 +126,9 @@ impl HttpBody for Timed {
         if timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(Some(Err(format!("the body did not arrive within {:?}", self.timeout).into())))
+        // Of a kind that whoever reads the body can tell from a connection that broke.
+        let late = format!("the body did not arrive within {:?}", self.timeout);
+        Poll::Ready(Some(Err(std::io::Error::new(std::io::ErrorKind::TimedOut, late).into())))
     }
 
     fn is_end_stream(&self) -> bool {

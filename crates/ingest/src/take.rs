@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use onefold_log::record::Rejected;
 use onefold_log::{Clock, SharedLog};
-use onefold_types::{Catalogue, MessageType, rejected};
+use onefold_types::{Catalogue, MessageType, Timestamp, rejected};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -174,15 +174,19 @@ impl Ingest {
                 return Err(refusal);
             }
         };
-        if let Some(per_second) = apart.rate_limit {
-            let count = apart.decoded.messages.len() + apart.decoded.rejected.len();
-            self.0.rates.take(&apart.source, per_second, count, Instant::now()).map_err(|seconds| {
-                let detail = format!("source {} may send {per_second} messages a second", apart.source);
-                Refusal::later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", seconds, detail)
-            })?;
-        }
+        let count = apart.decoded.messages.len() + apart.decoded.rejected.len();
+        self.allow(&apart.source, apart.rate_limit, count)?;
         // Its shares go when it is in the log.
         self.store(apart.call, apart.decoded).await
+    }
+
+    /// Takes `count` messages off what `source` may send now.
+    fn allow(&self, source: &str, rate_limit: Option<u32>, count: usize) -> Result<(), Refusal> {
+        let Some(per_second) = rate_limit else { return Ok(()) };
+        self.0.rates.take(source, per_second, count, Instant::now()).map_err(|seconds| {
+            let detail = format!("source {source} may send {per_second} messages a second");
+            Refusal::later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", seconds, detail)
+        })
     }
 
     /// Counts a request that is refused whole.
@@ -220,20 +224,17 @@ impl Ingest {
         let request = match Request::read(text) {
             Ok(request) => request,
             Err(refusal) => {
-                // Bad JSON of a known sender is kept; of an unknown one it is nobody's.
-                let source = auth::source(catalogue, &[header_key]).ok();
-                let kept = source.map(|source| {
-                    Box::new(Rejected {
-                        source: source.key.clone(),
-                        code: refusal.code.to_owned(),
-                        detail: refusal.detail.clone(),
-                        body: rejected::kept(
-                            &rewrite::without_keys(text, &catalogue.workspace.sources),
-                            limits.kept_bytes(),
-                        ),
-                    })
-                });
-                return Err(Whole { refusal, kept });
+                // Bad JSON of a known sender counts as a message and is kept; of an unknown one it is nobody's.
+                let Ok(source) = auth::source(catalogue, &[header_key]) else { return Err(refusal.into()) };
+                self.allow(&source.key, source.rate_limit, 1)?;
+                let body = rewrite::without_keys(text, &catalogue.workspace.sources);
+                let kept = Rejected {
+                    source: source.key.clone(),
+                    code: refusal.code.to_owned(),
+                    detail: refusal.detail.clone(),
+                    body: rejected::kept(&body, limits.kept_bytes()),
+                };
+                return Err(Whole { refusal, kept: Some(Box::new(kept)) });
             }
         };
         let body_key = request.write_key();
@@ -242,7 +243,12 @@ impl Ingest {
         let (decoded, added) = match asked.call {
             Call::One(call) => (decode::single(text, &request, call, &origin, limits), None),
             Call::Batch => {
-                let batch = Batch::read(&request, limits)?;
+                let read = Batch::read(&request, limits);
+                if read.is_err() {
+                    // Refused whole, it counts as one.
+                    self.allow(&source.key, source.rate_limit, 1)?;
+                }
+                let batch = read?;
                 let added = batch.added();
                 if text.len().saturating_add(added) > ceiling {
                     return Ok(None);
@@ -261,11 +267,18 @@ impl Ingest {
         }))
     }
 
-    /// Takes an item of source `source` that was refused before; `message_id` is given to one that has none.
+    /// Takes an item of source `source` that was refused before, when it came at `received_at`; `message_id` is given to one
+    /// that has none. Its record is of now, its event time as it would have been.
     ///
     /// # Errors
     /// Why it is refused again; nothing more is kept of it.
-    pub async fn send_again(&self, source: &str, item: &str, message_id: &str) -> Result<(), Refusal> {
+    pub async fn send_again(
+        &self,
+        source: &str,
+        item: &str,
+        message_id: &str,
+        received_at: Timestamp,
+    ) -> Result<(), Refusal> {
         let catalogue = self.catalogue()?;
         let known = catalogue.workspace.sources.iter().find(|known| known.key == source);
         let source = known.ok_or_else(|| {
@@ -278,7 +291,7 @@ impl Ingest {
             return Err(Refusal::final_(StatusCode::BAD_REQUEST, "truncated", detail));
         }
         let item = surrogates::mended(item.to_owned());
-        let origin = decode::Origin { source, ip: None, received_at: self.0.clock.now() };
+        let origin = decode::Origin { source, ip: None, received_at };
         let mut decoded = decode::again(&item, message_id, &origin, self.limits());
         if let Some((Rejection { code, detail, .. }, _)) = decoded.rejected.pop() {
             return Err(Refusal::final_(StatusCode::BAD_REQUEST, code, detail));

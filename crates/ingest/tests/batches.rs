@@ -11,7 +11,7 @@ mod common;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use common::{Answer, Api, body, gzip};
+use common::{Answer, Api, NOW, body, gzip};
 use onefold_ingest::Limits;
 use onefold_log::MemoryLogOptions;
 use onefold_log::record::Record;
@@ -71,7 +71,7 @@ async fn an_item_that_outgrows_its_limit_by_the_context_is_refused_alone_and_kep
     assert_eq!(api.messages().len(), 1);
     let kept = String::from_utf8(api.rejected()[0].body.clone()).unwrap();
     assert_eq!(kept, format!("{large}…[cut: without what its batch gave it]"));
-    assert_eq!(api.ingest.send_again("server", &kept, "again").await.unwrap_err().code, "truncated");
+    assert_eq!(api.ingest.send_again("server", &kept, "again", NOW).await.unwrap_err().code, "truncated");
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ async fn half_a_character_becomes_the_replacement_character_wherever_it_comes_in
     assert_eq!(api.post("/v1/batch", batch).await.status, StatusCode::OK);
     let data = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&track);
     api.send(Request::get(format!("/v1/pixel/track?data={data}")).body(Body::empty()).unwrap()).await;
-    api.ingest.send_again("web", &track, "again").await.unwrap();
+    api.ingest.send_again("web", &track, "again", NOW).await.unwrap();
     let messages = api.messages();
     assert_eq!(messages.len(), 4);
     for message in &messages {

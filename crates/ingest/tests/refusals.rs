@@ -11,9 +11,10 @@ mod common;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use common::{Api, gzip};
+use common::{Api, NOW, gzip};
 use onefold_ingest::Limits;
 use onefold_log::{Log, MemoryLogOptions};
+use onefold_types::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -121,12 +122,12 @@ async fn what_is_refused_is_kept_whole_up_to_its_limit_and_marked_beyond() {
     );
     // Sent again: the whole one is what it was, of the other it is said.
     let refused = |text: String, api: Api| async move {
-        api.ingest.send_again("server", &text, "again").await.unwrap_err().code
+        api.ingest.send_again("server", &text, "again", NOW).await.unwrap_err().code
     };
     assert_eq!(refused(kept[0].clone(), Api::new()).await, "too_large");
     assert_eq!(refused(kept[1].clone(), Api::new()).await, "truncated");
     let roomy = Api::with(Limits { item_bytes: 100_000, ..Limits::default() }, MemoryLogOptions::default());
-    roomy.ingest.send_again("server", &kept[0], "again").await.unwrap();
+    roomy.ingest.send_again("server", &kept[0], "again", NOW).await.unwrap();
     assert_eq!(roomy.messages().len(), 1);
 }
 
@@ -291,6 +292,110 @@ impl http_body::Body for Endless {
     }
 }
 
+/// A body of which so much comes and then nothing, for as long as it is kept.
+struct Stalled {
+    first: Option<bytes::Bytes>,
+    stalled: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl http_body::Body for Stalled {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        match self.first.take() {
+            Some(first) => std::task::Poll::Ready(Some(Ok(http_body::Frame::data(first)))),
+            None => {
+                self.stalled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                std::task::Poll::Pending
+            }
+        }
+    }
+}
+
+/// Requests with bodies that announce 512,000 bytes, bring `bytes` and stall, until each has got so far.
+async fn stalled(api: &Api, count: usize, bytes: usize) -> Vec<tokio::task::JoinHandle<()>> {
+    let stalled = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let clients = (0..count).map(|_| {
+        let body = Stalled { first: Some(vec![b'{'; bytes].into()), stalled: stalled.clone() };
+        let request = Request::post("/v1/batch").header(header::CONTENT_LENGTH, 512_000);
+        let sending = tower::ServiceExt::oneshot(api.router.clone(), request.body(Body::new(body)).unwrap());
+        tokio::spawn(async move { drop(sending.await) })
+    });
+    let clients = clients.collect();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while stalled.load(std::sync::atomic::Ordering::SeqCst) < count {
+        assert!(std::time::Instant::now() < deadline, "a request was not read");
+        tokio::task::yield_now().await;
+    }
+    clients
+}
+
+fn gzipped(body: &Value) -> Request<Body> {
+    Request::post("/v1/batch")
+        .header(header::AUTHORIZATION, "Basic d2tfc2VydmVyOg==")
+        .header(header::CONTENT_ENCODING, "gzip")
+        .body(Body::from(gzip(body.to_string().as_bytes())))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn clients_that_announce_much_and_send_little_stop_nobody() {
+    let api = Api::new();
+    let slow = stalled(&api, 600, 1).await;
+    let page = json!({ "userId": "u" });
+    assert_eq!(api.post_json("/v1/page", &page).await.status, StatusCode::OK);
+    let batch = json!({ "batch": [{ "type": "page", "userId": "u" }] });
+    assert_eq!(api.send(gzipped(&batch)).await.status, StatusCode::OK);
+    assert_eq!(api.messages().len(), 2);
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn what_came_of_a_body_counts_until_it_is_gone() {
+    let limits = Limits { in_flight_bytes: 64 << 10, ..Limits::default() };
+    let api = Api::with(limits, MemoryLogOptions::default());
+    let page = json!({ "userId": "u", "properties": { "x": "y".repeat(10_000) } });
+    let slow = stalled(&api, 3, 20_000).await;
+    let answer = api.post_json("/v1/page", &page).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "busy"));
+    // Nor can a body be inflated to a size that nobody knows.
+    let batch = json!({ "batch": [{ "type": "page", "userId": "u" }] });
+    assert_eq!(api.send(gzipped(&batch)).await.code(), "busy");
+    for client in slow {
+        client.abort();
+        assert!(client.await.is_err_and(|error| error.is_cancelled()));
+    }
+    assert_eq!(api.post_json("/v1/page", &page).await.status, StatusCode::OK);
+}
+
+/// A body whose connection is gone.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = bytes::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_told_to_come_again() {
+    let api = Api::new();
+    let body = Body::new(Broken);
+    let answer = api.post("/v1/page", body).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "incomplete"));
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+}
+
 #[tokio::test]
 async fn a_decompression_bomb_costs_what_an_honest_body_costs() {
     let api = Api::new();
@@ -315,6 +420,108 @@ async fn nesting_has_a_limit() {
     let api = Api::new();
     let deep = format!(r#"{{"userId":"u","properties":{{"x":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
     assert_eq!(api.post("/v1/page", deep).await.code(), "too_deep");
+}
+
+/// Members that the JSON library takes for numbers or raw text: accepted, nobody could read the message.
+#[tokio::test]
+async fn a_name_that_the_json_library_keeps_for_itself_is_refused_and_kept_as_it_came() {
+    let api = Api::new();
+    let (odd, escaped) =
+        (r#"{"$serde_json::private::Number":"x"}"#, r#"{"\u0024serde_json::private::RawValue":"{}"}"#);
+    for odd in [odd, escaped] {
+        let page = format!(r#"{{"type":"page","userId":"u","properties":{{"a":[{odd}]}}}}"#);
+        let answer = api.post("/v1/page", page.clone()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_field"));
+        assert_eq!(api.rejected().pop().unwrap().body, page.as_bytes());
+        for shared in ["context", "integrations"] {
+            let batch = format!(r#"{{"{shared}":{{"a":{odd}}},"batch":[{{"type":"page","userId":"u"}}]}}"#);
+            let answer = api.post("/v1/batch", batch).await;
+            assert_eq!(answer.json()["rejected"][0]["code"], "invalid_field", "{shared}");
+        }
+    }
+    // Said and not meant as a name, it is a text like any other.
+    let page = json!({ "userId": "u", "properties": { "a": "$serde_json::private::Number" } });
+    assert_eq!(api.post_json("/v1/page", &page).await.status, StatusCode::OK);
+    assert_eq!(api.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_id_has_a_limit() {
+    let page = |id: &str| json!({ "userId": "u", "messageId": id });
+    let api = Api::new();
+    assert_eq!(api.post_json("/v1/page", &page(&"é".repeat(100))).await.status, StatusCode::OK);
+    assert_eq!(api.post_json("/v1/page", &page(&"x".repeat(101))).await.code(), "message_id_too_long");
+    let limits = Limits { message_id_chars: 101, ..Limits::default() };
+    let api = Api::with(limits, MemoryLogOptions::default());
+    assert_eq!(api.post_json("/v1/page", &page(&"x".repeat(101))).await.status, StatusCode::OK);
+    assert_eq!(api.post_json("/v1/page", &page(&"x".repeat(102))).await.code(), "message_id_too_long");
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// An instant as a client may write it.
+fn written(instant: Timestamp) -> String {
+    instant.0.to_string()
+}
+
+/// The time of what is sent again is what it would have been: its own, by the clock of then.
+#[tokio::test]
+async fn what_is_sent_again_keeps_its_time() {
+    let api = Api::new();
+    // Sent at once by a client whose clock is right; what was wrong is mended by the operator.
+    let sent = NOW.minus(200);
+    let track = json!({ "userId": "u", "timestamp": written(sent), "sentAt": written(sent) });
+    assert_eq!(api.post_json("/v1/track", &track).await.code(), "missing_event");
+    let mut mended: Value = serde_json::from_slice(&api.rejected()[0].body).unwrap();
+    mended["event"] = json!("E");
+    api.clock.set(NOW.plus(5 * HOUR));
+    api.ingest.send_again("server", &mended.to_string(), "again", NOW).await.unwrap();
+    let message = api.messages().pop().unwrap();
+    assert_eq!(message.ts, sent);
+    // The record is of when it came again.
+    assert_eq!(
+        api.log.read(onefold_types::Position(0), usize::MAX).unwrap().pop().unwrap().rt,
+        NOW.plus(5 * HOUR)
+    );
+
+    // Of a client that is an hour ahead: its batch says when it was sent, and is gone by then.
+    let api = Api::new();
+    let item = json!({ "type": "track", "userId": "u", "timestamp": written(NOW.plus(HOUR - 60_000)) });
+    let batch = json!({ "batch": [item], "sentAt": written(NOW.plus(HOUR)) });
+    assert_eq!(api.post_json("/v1/batch", &batch).await.code(), "all_rejected");
+    let kept = String::from_utf8(api.rejected()[0].body.clone()).unwrap();
+    let mut expected = item.clone();
+    expected["sentAt"] = json!(written(NOW.plus(HOUR)));
+    assert_eq!(serde_json::from_str::<Value>(&kept).unwrap(), expected);
+    expected["event"] = json!("E");
+    api.clock.set(NOW.plus(24 * HOUR));
+    api.ingest.send_again("server", &expected.to_string(), "again", NOW).await.unwrap();
+    assert_eq!(api.messages()[0].ts, NOW.minus(60_000));
+
+    // What says no time happened when it came first; so did what says one after that.
+    for timestamp in [Value::Null, json!(written(NOW.plus(HOUR)))] {
+        let item = json!({ "type": "page", "userId": "u", "timestamp": timestamp });
+        api.ingest.send_again("server", &item.to_string(), "again", NOW).await.unwrap();
+        assert_eq!(api.messages().pop().unwrap().ts, NOW);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_whole_counts_as_a_message_of_its_source() {
+    for (path, bad) in [("/v1/page", "{"), ("/v1/batch", r#"{"batch":3}"#)] {
+        let api = Api::new();
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let request = Request::post(path).header(header::AUTHORIZATION, "Bearer wk_slow");
+            let answer = api.send(request.body(Body::from(bad)).unwrap()).await;
+            statuses.push(answer.status.as_u16());
+        }
+        assert_eq!(statuses, [400, 400, 429], "{path}");
+        assert!(api.rejected().len() <= 2);
+        // Of nobody, it is nobody's.
+        let request = Request::post(path).body(Body::from("{")).unwrap();
+        assert_eq!(api.send(request).await.status, StatusCode::BAD_REQUEST);
+    }
 }
 
 #[tokio::test]
@@ -395,6 +602,8 @@ fn messy() -> impl Strategy<Value = Value> {
         Just("writeKey"),
         Just("ip"),
         Just("id"),
+        Just("$serde_json::private::Number"),
+        Just("$serde_json::private::RawValue"),
     ];
     leaf.prop_recursive(4, 40, 6, move |inner| {
         prop_oneof![

@@ -69,7 +69,7 @@ async fn a_client_that_drips_its_body_is_told_to_come_back() {
         .unwrap();
     let mut answer = String::new();
     slow.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1\r\n"), "{answer}");
 }
 
 /// What a client gets that sends the head and the beginning of a body, and keeps its connection; until it is closed.
@@ -91,7 +91,7 @@ async fn no_body_holds_its_connection_for_ever() {
     let options = ServeOptions { body_timeout: Duration::from_millis(150), ..ServeOptions::default() };
     let (address, _stop, _server, _api) = start(options).await;
     for (head, status) in [
-        ("POST /v1/page", "408"),
+        ("POST /v1/page", "503"),
         ("POST /v1/m", "200"),
         ("GET /v1/pixel/track", "200"),
         ("POST /v1/nothing", "404"),

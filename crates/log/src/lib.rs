@@ -23,7 +23,8 @@
 //!   and is cut too.
 //! - **LOG-6 (poison):** after a failed write or sync nothing more is accepted until reopened. A full disk is no such
 //!   failure: the append gets [`Error::DiskFull`], nothing of it is kept, and later ones are tried again.
-//! - **LOG-7 (retention):** trimming removes whole segments from the front, never past the position it is given.
+//! - **LOG-7 (retention):** trimming removes whole segments from the front, never past the position it is given. An age
+//!   counts for the last segment too: trimming closes it when its first record is too old, so that it can go in its turn.
 //! - **LOG-8 (redaction):** redacting replaces one record's payload; every position stays; no file holds the old bytes after it returns.
 
 mod clock;
@@ -32,6 +33,7 @@ mod file;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod memory;
 pub mod record;
 #[doc(hidden)]
@@ -39,7 +41,8 @@ pub mod suite;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Class, Error};
-pub use file::{Faults, FileLog, FileLogOptions, Operation, Retention, Verdict};
+pub use file::{Faults, FileLog, FileLogOptions, OnPoisoned, Operation, Retention, Verdict};
+pub use held::HeldClock;
 pub use memory::{MemoryLog, MemoryLogOptions};
 pub use record::Record;
 
@@ -113,10 +116,11 @@ pub trait Log: Send + Sync + 'static {
     fn trims_to(&self, before: Position) -> Position;
 
     /// Removes whole segments that end at or before `before` (a synced checkpoint) and that the retention rule
-    /// (size, age) gives up; returns the new `first()`.
+    /// (size, age) gives up; returns the new `first()`. Then it closes the last segment if its first record is older than
+    /// the rule's age.
     ///
     /// # Errors
-    /// The disk failed.
+    /// The disk failed, or has no room for a further segment; what was removed by then stays so.
     fn trim(&self, before: Position) -> Result<Position, Error>;
 
     /// LOG-8: replaces the payload of the record at `position` by `payload`, which must not be longer.

@@ -56,7 +56,7 @@ struct Stored {
 
 struct Inner {
     records: BTreeMap<u64, Stored>,
-    /// Where each segment starts, and the log's time then. Never empty.
+    /// Where each segment starts, and the receive time of the record before. Never empty.
     segments: Vec<(u64, Timestamp)>,
     tail: u64,
     rt: Timestamp,
@@ -141,11 +141,15 @@ impl MemoryLog {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was received before this is too old.
+    fn oldest(&self) -> Option<Timestamp> {
+        let age = i64::try_from(self.options.retention.age?.as_millis()).unwrap_or(i64::MAX);
+        Some(self.options.clock.now().minus(age))
+    }
+
     /// How many segments, counted from the front, end at or before `before` and are given up by the retention rule.
     fn given_up(&self, inner: &Inner, before: Position) -> usize {
-        let Retention { bytes, age } = self.options.retention;
-        let now = self.options.clock.now();
-        let oldest = age.map(|age| now.minus(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let (bytes, oldest) = (self.options.retention.bytes, self.oldest());
         let pairs = inner.segments.windows(2).take_while(|pair| {
             let [(first, _), (second, floor)] = **pair else { return false };
             let too_old = oldest.is_some_and(|oldest| floor < oldest);
@@ -179,13 +183,25 @@ impl Inner {
         let span = span_of(payload.len()) as u64;
         let base = self.segments.last().map_or(0, |segment| segment.0);
         if self.tail > base && self.tail + span > base + segment_bytes {
-            self.segments.push((self.tail, self.rt));
+            self.roll();
         }
         self.rt = self.rt.max(now);
         let (position, next, rt) = (self.tail, self.tail + span, self.rt);
         self.records.insert(position, Stored { next, rt, payload });
         self.tail = next;
         Ok(Appended { position: Position(position), next: Position(next), rt })
+    }
+
+    /// Begins a segment.
+    fn roll(&mut self) {
+        let floor = self.records.last_key_value().map_or(self.rt, |(_, stored)| stored.rt);
+        self.segments.push((self.tail, floor));
+    }
+
+    /// The receive time of the first record of the last segment, if it has one.
+    fn last_segment_since(&self) -> Option<Timestamp> {
+        let (base, _) = self.segments.last()?;
+        self.records.get(base).map(|stored| stored.rt)
     }
 
     fn first(&self) -> u64 {
@@ -292,6 +308,10 @@ impl Log for MemoryLog {
         inner.segments.drain(..given_up);
         let first = inner.first();
         inner.records = inner.records.split_off(&first);
+        if inner.last_segment_since().is_some_and(|since| self.oldest().is_some_and(|oldest| since < oldest))
+        {
+            inner.roll();
+        }
         Ok(Position(first))
     }
 

@@ -207,6 +207,38 @@ pub fn log_7_retention(make: Make<'_>) {
     assert_eq!(aged.log().trim(aged.log().tail()).unwrap(), Position(0), "too young");
     aged.clock().set(Timestamp(1_000_000));
     assert!(aged.log().trim(aged.log().tail()).unwrap() > Position(0));
+    log_7_age_of_the_last_segment(make);
+}
+
+/// A log to which little comes: what is too old goes, though it never fills a segment.
+fn log_7_age_of_the_last_segment(make: Make<'_>) {
+    let mut harness = make(Retention { bytes: None, age: Some(Duration::from_secs(1)) });
+    let trim = |harness: &dyn Harness, now: i64| {
+        harness.clock().set(Timestamp(now));
+        harness.log().watermark();
+        let (log, tail) = (harness.log(), harness.log().tail());
+        let foreseen = log.trims_to(tail);
+        assert_eq!(log.trim(tail).unwrap(), foreseen, "what trimming would do, and what it did");
+        foreseen
+    };
+    append(harness.log(), b"at 1000").unwrap();
+    assert_eq!(trim(harness.as_ref(), 1_900), Position(0));
+    append(harness.log(), b"at 1900").unwrap();
+    for now in [2_100, 2_800] {
+        assert_eq!(trim(harness.as_ref(), now), Position(0), "a segment goes whole, by its youngest record");
+    }
+    let kept = append(harness.log(), b"at 2800").unwrap();
+    assert_eq!(trim(harness.as_ref(), 2_950), kept.position);
+    harness.crash();
+    assert_eq!(all(harness.log()).len(), 1);
+    trim(harness.as_ref(), 9_000);
+    for _ in 0..3 {
+        assert_eq!(trim(harness.as_ref(), 9_000), harness.log().tail(), "nothing is left to go");
+    }
+    let last = append(harness.log(), b"at 9000").unwrap();
+    assert_eq!((last.position, last.rt), (kept.next, Timestamp(9_000)));
+    harness.crash();
+    assert_eq!(all(harness.log()).len(), 1);
 }
 
 /// Redacting replaces one record, keeps every position and time, and leaves no copy.

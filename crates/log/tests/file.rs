@@ -3,7 +3,8 @@
 
 use onefold_log::suite::{all, append};
 use onefold_log::{
-    Class, Error, Faults, FileLog, FileLogOptions, Log, ManualClock, Operation, Record, Retention, Verdict,
+    Class, Error, Faults, FileLog, FileLogOptions, HeldClock, Log, ManualClock, Operation, Record, Retention,
+    Verdict,
 };
 use onefold_types::{Position, Timestamp};
 use std::io::{Error as IoError, ErrorKind};
@@ -117,6 +118,84 @@ fn failed_write_poisons_and_a_reopened_log_goes_on() {
     let log = FileLog::open(options).unwrap();
     append(&log, b"second").unwrap();
     assert_eq!(all(&log).len(), 2);
+}
+
+#[test]
+fn whoever_serves_is_told_once_that_the_log_takes_nothing_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = Arc::new(Script::default());
+    let mut options = small(directory.path());
+    options.faults = Some(script.clone());
+    let (tell, told) = mpsc::channel();
+    options.on_poisoned = Some(Arc::new(move |why: &str| tell.send(why.to_owned()).unwrap()));
+    let log = FileLog::open(options).unwrap();
+    script.set(Operation::Write, vec![Verdict::Fail(full())]);
+    assert!(matches!(append(&log, b"no room"), Err(Error::DiskFull)));
+    append(&log, b"first").unwrap();
+    assert!(told.try_recv().is_err(), "a full disk is no poison");
+    script.set(Operation::Sync, vec![Verdict::Fail(IoError::other("a sync that fails"))]);
+    for _ in 0..3 {
+        assert!(matches!(append(&log, b"lost"), Err(Error::Poisoned { .. })));
+    }
+    // Before those who wait are told: it is there by now.
+    let why = told.try_recv().unwrap();
+    assert!(why.contains("a sync that fails") && why.contains(".log"), "{why}");
+    assert!(told.try_recv().is_err(), "once");
+}
+
+/// Whoever has the next segment begun: an append that does not fit, a redaction, retention.
+#[test]
+fn a_segment_that_cannot_be_closed_poisons_and_a_reopened_log_has_everything() {
+    type Ask<'a> = &'a dyn Fn(&FileLog, &ManualClock) -> Result<(), Error>;
+    let by_appending: Ask<'_> = &|log, _| append(log, &[7; 2000]).map(drop);
+    let by_redacting: Ask<'_> = &|log, _| log.redact(Position(0), Record::Redacted.encode());
+    let by_age: Ask<'_> = &|log, clock| {
+        clock.set(Timestamp(9_000));
+        log.trim(log.tail()).map(drop)
+    };
+    for ask in [by_appending, by_redacting, by_age] {
+        for error in [|| IoError::other("a roll that fails"), full] {
+            let directory = tempfile::tempdir().unwrap();
+            let (script, clock) = (Arc::new(Script::default()), Arc::new(ManualClock::at(Timestamp(1_000))));
+            let mut options = small(directory.path());
+            options.retention.age = Some(Duration::from_secs(1));
+            options.faults = Some(script.clone());
+            options.clock = clock.clone();
+            let log = FileLog::open(options.clone()).unwrap();
+            let kept = [append(&log, &[1; 1500]).unwrap(), append(&log, &[2; 1500]).unwrap()];
+            script.set(Operation::Roll, vec![Verdict::Fail(error())]);
+            assert!(matches!(ask(&log, &clock), Err(Error::Poisoned { .. })));
+            assert!(matches!(append(&log, b"refused"), Err(Error::Poisoned { .. })));
+            assert_eq!(all(&log).len(), 2, "reading goes on");
+            drop(log);
+            let log = FileLog::open(options).unwrap();
+            let entries = all(&log);
+            assert_eq!(
+                entries.iter().map(|entry| entry.position).collect::<Vec<_>>(),
+                kept.map(|a| a.position)
+            );
+            assert!(entries[0].payload == [1; 1500] && entries[1].payload == [2; 1500]);
+            append(&log, &[3; 2000]).unwrap();
+            assert_eq!(segments(directory.path()).len(), 2, "the next segment is begun after all");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_a_year_ahead_for_a_moment_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (wall, steady) = (Arc::new(ManualClock::at(Timestamp(1_000))), Arc::new(ManualClock::default()));
+    let mut options = small(directory.path());
+    options.clock = Arc::new(HeldClock::new(wall.clone(), steady.clone()));
+    let log = FileLog::open(options).unwrap();
+    assert_eq!(append(&log, b"before").unwrap().rt, Timestamp(1_000));
+    wall.set(Timestamp(1_000 + 365 * 86_400_000));
+    steady.set(Timestamp(500));
+    assert_eq!(log.watermark().1, Timestamp(1_500));
+    assert_eq!(append(&log, b"meanwhile").unwrap().rt, Timestamp(1_500));
+    wall.set(Timestamp(2_000));
+    steady.set(Timestamp(1_000));
+    assert_eq!(append(&log, b"after").unwrap().rt, Timestamp(2_000));
 }
 
 /// The smallest log that failed: one removal that fails, then one that goes well, left a gap that no open accepted.

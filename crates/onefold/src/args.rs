@@ -1,14 +1,18 @@
 //! The command line. Each help page is one that a new user can work from.
 
 mod decisions;
+mod deliveries;
 mod examples;
+mod quarantine;
 
 use clap::{Parser, Subcommand};
 pub(crate) use decisions::{Decide, Decisions, Why};
+pub(crate) use deliveries::{Deliveries, Letters};
 use examples::{
-    APPLY_EXAMPLES, CHECK_EXAMPLES, DELIVERIES_EXAMPLES, EXPORT_EXAMPLES, PLAN_EXAMPLES, PROFILE_EXAMPLES,
-    QUARANTINE_EXAMPLES, SEND_EXAMPLES, SERVE_EXAMPLES, TAIL_EXAMPLES, VERIFY_EXAMPLES,
+    APPLY_EXAMPLES, CHECK_EXAMPLES, EXPORT_EXAMPLES, PLAN_EXAMPLES, PROFILE_EXAMPLES, SEND_EXAMPLES,
+    SERVE_EXAMPLES, TAIL_EXAMPLES, VERIFY_EXAMPLES,
 };
+pub(crate) use quarantine::{Quarantine, Refused};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,15 +51,16 @@ pub(crate) enum Command {
     Profile(Profile),
     /// Decide who is one person and who is not, delete what must be forgotten, list what was decided
     Decisions(Decisions),
-    /// List and re-drive dead letters
+    /// List dead letters, send them again or give them up
     Deliveries(Deliveries),
     /// List what was refused, mend it and send it again
     Quarantine(Quarantine),
-    /// Check every invariant of the data folder of a stopped server; changes nothing
+    /// Check every invariant of the data folder of a stopped server, and whether the delivery journal can be read
     Verify(Verify),
 }
 
-/// Reads the whole log, makes the graph and every profile anew and compares. Exit code 0 if everything holds, 2 if not.
+/// Reads the whole log, makes the graph and every profile anew and compares, and reads the delivery journal. Exit code 0 if
+/// everything holds, 2 if not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct Verify {
@@ -101,6 +106,10 @@ pub(crate) struct Serve {
     /// Refused items that are kept; the oldest go first, and are counted
     #[arg(long, env = "ONEFOLD_QUARANTINE_CAP", default_value_t = 100_000)]
     pub(crate) quarantine_cap: u64,
+    /// Begin without the delivery journal (`delivery` in the data folder), which is gone: dead letters are lost, and what is
+    /// not known as delivered is sent. For one start; refused where the journal is there
+    #[arg(long)]
+    pub(crate) new_journal: bool,
     #[command(flatten)]
     pub(crate) retention: Retention,
     #[command(flatten)]
@@ -158,6 +167,9 @@ pub(crate) struct Limits {
     /// Bytes of an event's name, an account's id or an identifier; at most 16 KiB
     #[arg(long, env = "ONEFOLD_LIMIT_NAME_BYTES", default_value_t = 1 << 10)]
     pub(crate) limit_name_bytes: usize,
+    /// Characters of a message id; at most 1,000
+    #[arg(long, env = "ONEFOLD_LIMIT_MESSAGE_ID_CHARS", default_value_t = 100)]
+    pub(crate) limit_message_id_chars: usize,
     /// Bytes of a refused item that are kept, the rest is cut off; at most 8 MiB
     #[arg(long, env = "ONEFOLD_LIMIT_REJECTED_BYTES", default_value_t = 500 << 10)]
     pub(crate) limit_rejected_bytes: usize,
@@ -270,6 +282,12 @@ pub(crate) enum Ask {
     Timeline {
         /// An identifier, `type:value`
         id: String,
+        /// At most so many events
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
+        /// Every event
+        #[arg(long, conflicts_with = "limit")]
+        all: bool,
     },
     /// Why two identifiers are one person, or why they are not
     Why {
@@ -277,35 +295,6 @@ pub(crate) enum Ask {
         a: String,
         /// Another
         b: String,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = DELIVERIES_EXAMPLES)]
-pub(crate) struct Deliveries {
-    #[command(subcommand)]
-    pub(crate) what: Letters,
-    #[command(flatten)]
-    pub(crate) server: Server,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Letters {
-    /// Destinations, how they are doing, and their dead letters
-    List {
-        /// Only this destination's
-        destination: Option<String>,
-    },
-    /// Send dead letters of a destination once more
-    Retry {
-        /// The destination
-        destination: String,
-        /// A dead letter's number
-        #[arg(required_unless_present = "all")]
-        number: Vec<u64>,
-        /// All of them, by number, for as long as the destination takes any
-        #[arg(long, conflicts_with = "number")]
-        all: bool,
     },
 }
 
@@ -367,41 +356,4 @@ pub(crate) struct Tail {
     pub(crate) count: Option<u64>,
     #[command(flatten)]
     pub(crate) server: Server,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = QUARANTINE_EXAMPLES)]
-pub(crate) struct Quarantine {
-    #[command(subcommand)]
-    pub(crate) what: Refused,
-    #[command(flatten)]
-    pub(crate) server: Server,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Refused {
-    /// Refused items, oldest first, with the reason of each
-    List {
-        /// From this number on
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-        /// Also their bodies
-        #[arg(long)]
-        bodies: bool,
-    },
-    /// Send items again, as they were or mended
-    Send {
-        /// Numbers, as `list` shows them
-        #[arg(required = true)]
-        number: Vec<u64>,
-        /// The item as it should have been, as JSON; for one number
-        #[arg(long, value_name = "JSON")]
-        body: Option<String>,
-    },
-    /// Give items up
-    Discard {
-        /// Numbers, as `list` shows them
-        #[arg(required = true)]
-        number: Vec<u64>,
-    },
 }

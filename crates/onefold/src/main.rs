@@ -12,9 +12,11 @@ mod commands;
 mod config_file;
 mod demo;
 mod http;
+mod journal_folder;
 mod out;
 mod server;
 mod standing;
+mod stop;
 mod trimming;
 mod workspace_file;
 
@@ -27,14 +29,14 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(Unread::Said(said)) => return told(&said),
         Err(Unread::Failed(error)) => {
-            eprintln!("error: {error}");
+            out::complain(format_args!("{error}"));
             return ExitCode::FAILURE;
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime cannot be started: {error}");
+            out::complain(format_args!("the runtime cannot be started: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
         }
     });
     outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        out::complain(format_args!("{error}"));
         ExitCode::FAILURE
     })
 }

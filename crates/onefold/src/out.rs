@@ -22,6 +22,11 @@ pub(crate) fn write(text: Arguments<'_>) {
     if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
-    eprintln!("error: the output cannot be written: {error}\nhint: is the disk that it goes to full?");
+    complain(format_args!("the output cannot be written: {error}\nhint: is the disk that it goes to full?"));
     std::process::exit(1);
+}
+
+/// Says on stderr why a command fails; `eprintln!` panics where that cannot be written, and the exit code says it still.
+pub(crate) fn complain(error: Arguments<'_>) {
+    drop(writeln!(std::io::stderr(), "error: {error}"));
 }

@@ -2,6 +2,7 @@
 
 use crate::args::Serve;
 use crate::http::Failed;
+use crate::journal_folder;
 use crate::standing::Folded;
 use crate::trimming::keep_trimming;
 use arc_swap::ArcSwapOption;
@@ -10,7 +11,7 @@ use onefold_delivery::Delivery;
 use onefold_fold::query::Reader;
 use onefold_fold::{CacheSizes, Handle, Options, Worker};
 use onefold_ingest::{ClientBundle, Ingest, IngestOptions, Limits, ServeOptions};
-use onefold_log::{FileLog, FileLogOptions, Retention, SharedLog, SystemClock};
+use onefold_log::{Clock, FileLog, FileLogOptions, HeldClock, OnPoisoned, Retention, SharedLog};
 use onefold_store::{FjallOptions, FjallStore, Store};
 use onefold_types::Catalogue;
 use onefold_types::event::TEXT_BYTES_MAX;
@@ -19,7 +20,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -36,7 +37,9 @@ pub(crate) struct Running {
     stop: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     /// Becomes true if the fold stops by itself.
-    failed: watch::Receiver<bool>,
+    fold_failed: watch::Receiver<bool>,
+    /// Becomes true if the log takes nothing more.
+    log_failed: watch::Receiver<bool>,
 }
 
 fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Failed + '_ {
@@ -49,15 +52,32 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let data = &serve.data;
     fs::create_dir_all(data)
         .map_err(|e| failed(&format!("the data folder {} cannot be made", data.display()))(&e))?;
-    // Before log and state, which are made with it.
+    // Before log and state, which are made with it, and which show that a journal that is not there is lost.
     let secret = secret(data).map_err(|e| failed("the workspace secret cannot be read")(&e))?;
+    let journal = journal_folder::open(serve).map_err(|e| Failed::new(e.to_string()))?;
     let retention = Retention {
         bytes: serve.retention.log_max_mib.map(|mib| mib << 20),
         age: serve.retention.log_max_days.map(|days| Duration::from_secs(days * 86_400)),
     };
     let room = Some(room_on_the_disk_of(data.join("log")));
-    let log = FileLog::open(FileLogOptions { retention, room, ..FileLogOptions::new(data.join("log")) })
-        .map_err(|e| failed("the log cannot be opened")(&e))?;
+    // One for all: what a jump of the wall clock does to the log it would do to the rest.
+    let clock: Arc<dyn Clock> = Arc::new(HeldClock::system());
+    let (poisoned, log_failed) = watch::channel(false);
+    let on_poisoned: OnPoisoned = Arc::new(move |reason: &str| {
+        tracing::error!(
+            reason,
+            "the log stopped; nothing that was acknowledged is lost: it is read again at the next start"
+        );
+        poisoned.send_replace(true);
+    });
+    let log = FileLog::open(FileLogOptions {
+        retention,
+        room,
+        clock: clock.clone(),
+        on_poisoned: Some(on_poisoned),
+        ..FileLogOptions::new(data.join("log"))
+    })
+    .map_err(|e| failed("the log cannot be opened")(&e))?;
     let log: SharedLog = Arc::new(log);
     // An eighth to the store's blocks, which the kernel keeps too; the rest to rows: one found there costs a tenth.
     let cache = serve.cache_mib << 20;
@@ -65,10 +85,6 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let store = FjallStore::open(&data.join("state"), &fjall)
         .map_err(|e| failed("the state cannot be opened")(&e))?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let small =
-        FjallOptions { cache_bytes: 16 << 20, memtable_bytes: 4 << 20, journal_bytes: 64 << 20, workers: 1 };
-    let journal = FjallStore::open(&data.join("delivery"), &small)
-        .map_err(|e| failed("the delivery journal cannot be opened")(&e))?;
     let worker = Worker::open(
         log.clone(),
         store.clone(),
@@ -88,7 +104,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         Arc::new(journal),
         log.clone(),
         Arc::new(Folded(reader.clone())),
-        Arc::new(SystemClock),
+        clock.clone(),
         onefold_delivery::Options {
             seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
             ..Default::default()
@@ -101,7 +117,7 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let taken_over = catalogue.clone();
     let body_timeout = limits.body_timeout;
     let options = IngestOptions { limits, client: client(), trust_proxy: serve.trust_proxy };
-    let ingest = Ingest::new(log.clone(), Arc::new(SystemClock), catalogue, options);
+    let ingest = Ingest::new(log.clone(), clock, catalogue, options);
     let (access, new_token) = access(serve).map_err(|e| failed("the admin token cannot be kept")(&e))?;
     let (metrics, again) = (ingest.metrics(), ingest.clone());
     let admin = Admin::new(Parts {
@@ -111,10 +127,10 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
         delivery: delivery.clone(),
         live: live.clone(),
         access,
-        send_again: Box::new(move |source, item, message_id| {
+        send_again: Box::new(move |source, item, message_id, received_at| {
             let ingest = again.clone();
             Box::pin(async move {
-                let sent = ingest.send_again(&source, &item, &message_id).await;
+                let sent = ingest.send_again(&source, &item, &message_id, received_at).await;
                 sent.map_err(|refusal| (refusal.code.to_owned(), refusal.detail))
             })
         }),
@@ -134,7 +150,19 @@ pub(crate) async fn start(serve: &Serve) -> Result<Running, Failed> {
     let shutdown = async move { drop(stopped.wait_for(|stop| *stop).await) };
     let http = tokio::spawn(onefold_ingest::serve(listener, router, serve_options(body_timeout), shutdown));
     keep_trimming(log, handle.clone(), stop.subscribe());
-    Ok(Running { address, admin, new_token, handle, fold, delivery, live, stop, http, failed: failed_fold })
+    Ok(Running {
+        address,
+        admin,
+        new_token,
+        handle,
+        fold,
+        delivery,
+        live,
+        stop,
+        http,
+        fold_failed: failed_fold,
+        log_failed,
+    })
 }
 
 /// Left free when the log takes a further segment: a state that finds no room cannot go on without a restart, while
@@ -188,6 +216,7 @@ fn limits(given: &crate::args::Limits) -> Result<Limits, Failed> {
         depth: within("limit-depth", given.limit_depth, 1, 120)?,
         properties: given.limit_properties,
         name_bytes: within("limit-name-bytes", given.limit_name_bytes, 1, TEXT_BYTES_MAX)?,
+        message_id_chars: within("limit-message-id-chars", given.limit_message_id_chars, 1, 1_000)?,
         rejected_bytes: within("limit-rejected-bytes", given.limit_rejected_bytes, 0, 8 << 20)?,
         rejected_per_minute: given.limit_rejected_per_minute,
         record_bytes: FileLogOptions::new("").record_bytes_max,
@@ -235,20 +264,33 @@ fn run_fold(
     (thread, failed)
 }
 
+/// A stop takes so long at most: those who run services kill soon after.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Of that, what is kept for noting outcomes and for the state's last sync.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
 impl Running {
-    /// Waits until the fold stops by itself.
-    pub(crate) async fn fold_failed(&self) {
-        let mut failed = self.failed.clone();
-        // A thread that is gone without a word has failed too.
-        drop(failed.wait_for(|failed| *failed).await);
+    /// Waits until the log, the fold or delivery stops by itself: a restart is needed then. Each has said why.
+    pub(crate) async fn failed(&self) {
+        let (mut fold, mut log) = (self.fold_failed.clone(), self.log_failed.clone());
+        tokio::select! {
+            // A thread that is gone without a word has failed too.
+            _ = fold.wait_for(|failed| *failed) => {}
+            _ = log.wait_for(|failed| *failed) => {}
+            () = self.delivery.failed() => {}
+        }
     }
 
     /// Drains and stops: no new connection, requests under way end, the state is synced.
     pub(crate) async fn stop(self) {
+        let asked = Instant::now();
         self.stop.send_replace(true);
         self.live.close();
         drop(self.http.await);
-        self.delivery.stop().await;
+        // What has no answer by then is sent again after a restart.
+        let left = STOP_WITHIN.saturating_sub(asked.elapsed() + LAST_WRITES);
+        self.delivery.stop_within(left.max(LAST_WRITES)).await;
         self.handle.stop();
         let fold = self.fold;
         drop(tokio::task::spawn_blocking(move || drop(fold.join())).await);

@@ -1,5 +1,5 @@
-//! Reading workspace files: YAML with the line of each value, and `${NAME}` from the environment. What the keys are is the
-//! document's to say.
+//! Reading workspace files: YAML with the line of each value, and `${NAME}` from the environment; `$${` is a plain `${`. What
+//! the keys are is the document's to say.
 //!
 //! Several files make one workspace: lists are joined, what is one for all (`timezone`, `identity`) is in one file, and the
 //! rest must agree.
@@ -105,16 +105,31 @@ fn expand_text(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Resu
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        out.push_str(&rest[..start]);
         let after = &rest[start + 2..];
-        let end = after.find('}').ok_or_else(|| "`${` has no closing `}`".to_owned())?;
+        if let Some(before) = rest[..start].strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(&rest[..start]);
+        let end = after
+            .find('}')
+            .ok_or_else(|| "`${` has no closing `}`; a plain `${` is written `$${`".to_owned())?;
         let name = &after[..end];
-        let value = environment(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
+        let value = environment(name).ok_or_else(|| {
+            format!("the environment variable {name} is not set; a plain `${{` is written `$${{`")
+        })?;
         out.push_str(&value);
         rest = &after[end + 1..];
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Text that is read as `text` where variables are expanded.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace("${", "$${")
 }
 
 fn child(place: &str, key: &str) -> String {
@@ -177,7 +192,28 @@ mod tests {
         let text = "version: 1\nworkspace: acme\ndestinations:\n  - { key: h, kind: webhook, config: { secret: '${HOOK_SECRET}' } }\n";
         assert_eq!(read_text(text).unwrap()["destinations"][0]["config"]["secret"], "s3cret");
         let error = read_text("workspace: '${NOPE}'").unwrap_err();
-        assert_eq!(error, "w.yaml:1: workspace: the environment variable NOPE is not set");
+        assert_eq!(
+            error,
+            "w.yaml:1: workspace: the environment variable NOPE is not set; a plain `${` is written `$${`"
+        );
+    }
+
+    #[test]
+    fn a_variable_is_escaped_with_a_second_dollar() {
+        let environment = |name: &str| (name == "A").then(|| "${B}".to_owned());
+        for (text, expected) in [
+            ("$${A}", Ok("${A}")),
+            ("a$${A}b${A}$${", Ok("a${A}b${B}${")),
+            ("$$${A}", Ok("$${A}")),
+            ("$$ $5 {A} $", Ok("$$ $5 {A} $")),
+            ("${A", Err("`${` has no closing `}`; a plain `${` is written `$${`")),
+        ] {
+            let read = expand_text(text, &environment);
+            assert_eq!(read.as_deref().map_err(String::as_str), expected, "{text}");
+        }
+        for text in ["${A}", "$${A}", "$$${", "plain $ {A}", "${${A}}", "$$"] {
+            assert_eq!(expand_text(&escaped(text), &environment).as_deref(), Ok(text));
+        }
     }
 
     #[test]

@@ -260,3 +260,30 @@ fn a_decision_about_a_type_that_is_none_is_refused_and_stops_nothing() {
     server.drained();
     assert_eq!(server.events("user_id:ada"), ["track Product Viewed"]);
 }
+
+#[test]
+fn a_refused_decision_names_its_rule_and_who_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), WORKSPACE);
+    track(&server, &json!({ "userId": "u1" }));
+    track(&server, &json!({ "userId": "u2" }));
+    server.drained();
+    let id = |value: &str| json!({ "type": "user_id", "id": value });
+    let refused = |decision: &Value| {
+        let (status, problem) = server.request("POST", "/api/decisions", &decision.to_string());
+        assert_eq!((status, &problem["code"]), (409, &json!("refused")), "{problem}");
+        problem
+    };
+    let link = refused(&json!({ "kind": "link", "a": id("u1"), "b": id("u2") }));
+    assert_eq!(link["rule"], "user_id: at most 1 in one profile");
+    assert_eq!(link["witnesses"], json!([id("u1"), id("u2")]));
+    assert_eq!(
+        link["detail"],
+        "refused, and not recorded: user_id: at most 1 in one profile (user_id:u1, user_id:u2)"
+    );
+    let undo = refused(&json!({ "kind": "undo", "number": 99 }));
+    assert_eq!(undo["rule"], "there is no decision 99 to take back");
+    assert_eq!(undo.get("witnesses"), None);
+    let (_, other) = server.request("GET", "/api/why?a=x", "");
+    assert_eq!((other.get("rule"), other.get("witnesses")), (None, None), "{other}");
+}

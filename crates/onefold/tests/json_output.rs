@@ -125,6 +125,28 @@ fn dead_letters(server: &Server) {
     );
 }
 
+/// One letter is given up, and with it nothing else.
+fn discarded_letter(server: &Server) {
+    let numbers = || -> Vec<u64> {
+        let listed = document(server, &["deliveries", "list", "hook"], 0)["data"][0]["dead_letters"].take();
+        listed.as_array().unwrap().iter().map(|letter| letter["number"].as_u64().unwrap()).collect()
+    };
+    document(server, &["send", "track", "--user-id", "u1", "--event", "Order Completed"], 0);
+    document(server, &["send", "track", "--user-id", "u1", "--event", "Order Completed"], 0);
+    let queued = || document(server, &["deliveries", "list", "hook"], 0)["data"][0]["queued"].clone();
+    server.drained();
+    until("not every order is a letter", || queued() == 0 && numbers().len() >= 2);
+    let (first, before) = (numbers()[0], numbers());
+    let done = documents(server, &["deliveries", "discard", "hook", &first.to_string()], 0);
+    assert_eq!(done, [json!({ "number": first, "outcome": "discarded" })]);
+    assert_eq!(numbers(), before[1..]);
+    // It is not there any more, and nothing after it is done.
+    let (first, second) = (first.to_string(), before[1].to_string());
+    assert!(failure(server, &["deliveries", "discard", "hook", &first, &second]).contains(&first));
+    assert_eq!(numbers(), before[1..]);
+    failure(server, &["deliveries", "discard", "nobody", &second]);
+}
+
 /// What a removed destination had goes with it, and is counted.
 fn removed_destination(server: &Server, folder: &Path, workspace: &str) {
     let letters = document(server, &["deliveries", "list", "hook"], 0)["data"][0]["dead_letters"].clone();
@@ -188,6 +210,7 @@ fn what_every_command_prints_for_programs_is_json() {
     configuration(&server, folder.path(), &workspace);
     events(&server);
     dead_letters(&server);
+    discarded_letter(&server);
     refused_items(&server);
     decisions(&server);
     removed_destination(&server, folder.path(), &workspace);

@@ -9,10 +9,12 @@ mod common;
 use common::{Server, until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const WORKSPACE: &str =
     "version: 1\nworkspace: acme\nsources:\n  - { key: server, kind: server, write_key: wk_server }\n";
@@ -113,6 +115,15 @@ impl Drop for Disk {
     }
 }
 
+/// Runs a test of this file where a tmpfs can be mounted.
+fn in_a_namespace(test: &str) {
+    const INSIDE: &str = "ONEFOLD_TEST_IN_NAMESPACE";
+    assert!(std::env::var_os(INSIDE).is_none(), "no tmpfs can be mounted, in a user namespace neither");
+    let mut again = Command::new("unshare");
+    again.arg("-rm").arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    assert!(again.env(INSIDE, "1").status().unwrap().success(), "see above");
+}
+
 /// Batch `number`: some 400 KiB for one user of its own.
 fn batch(number: usize) -> String {
     let items: Vec<Value> = (0..ITEMS)
@@ -128,16 +139,10 @@ const ITEMS: usize = 40;
 
 #[test]
 fn a_full_disk_answers_503_and_nothing_acknowledged_is_lost() {
-    const INSIDE: &str = "ONEFOLD_TEST_IN_NAMESPACE";
     let folder = tempfile::tempdir().unwrap();
     // One segment of 64 MiB, and with the filler too little beside it for the next and for what is left to the state.
     let Some(disk) = Disk::mount(folder.path(), 320) else {
-        assert!(std::env::var_os(INSIDE).is_none(), "no tmpfs can be mounted, in a user namespace neither");
-        let name = "a_full_disk_answers_503_and_nothing_acknowledged_is_lost";
-        let mut again = Command::new("unshare");
-        again.arg("-rm").arg(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]);
-        assert!(again.env(INSIDE, "1").status().unwrap().success(), "see above");
-        return;
+        return in_a_namespace("a_full_disk_answers_503_and_nothing_acknowledged_is_lost");
     };
     let filler = folder.path().join("filler");
     std::fs::write(&filler, vec![1; 150 << 20]).unwrap();
@@ -186,6 +191,71 @@ fn a_full_disk_answers_503_and_nothing_acknowledged_is_lost() {
         expected.sort_by_key(Value::to_string);
         assert_eq!(ids, expected, "user u{number}");
     }
+    drop(server);
+    drop(disk);
+}
+
+/// A receiver that takes everything; how many requests came.
+fn webhook() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(stream.read(&mut [0; 8 << 10]));
+            counted.fetch_add(1, Ordering::SeqCst);
+            // The server may be gone by now.
+            drop(stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"));
+        }
+    });
+    (format!("http://{address}/"), count)
+}
+
+/// A journal that could not be written is poisoned until it is opened again: a server that went on would accept events and
+/// deliver none of them.
+#[test]
+fn a_delivery_journal_without_room_ends_the_server_which_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("data/delivery");
+    std::fs::create_dir_all(&journal).unwrap();
+    let Some(disk) = Disk::mount(&journal, 4) else {
+        return in_a_namespace(
+            "a_delivery_journal_without_room_ends_the_server_which_goes_on_after_a_restart",
+        );
+    };
+    let (hook, requests) = webhook();
+    let workspace = format!(
+        "{WORKSPACE}destinations:\n  - {{ key: hook, kind: webhook, events: [any], config: {{ url: '{hook}', \
+         allow_private: true, secret: whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZXk= }} }}\n"
+    );
+    let log = folder.path().join("stderr");
+    let mut server = Server::start_after(&format!("exec 2>'{}'", log.display()), folder.path(), &workspace);
+    let filler = journal.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4 << 10]).is_ok() {}
+    drop(file);
+    let mut sent = 0;
+    until("the server goes on without its journal", || {
+        let body = json!({ "writeKey": "wk_server", "userId": format!("u{sent}"), "event": "E" }).to_string();
+        if let Ok((status, _)) = common::request(&server.address, "POST", "/v1/track", &body) {
+            sent += u32::from(status == 200);
+        }
+        server.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(server.child.wait().unwrap().code(), Some(1));
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("delivery stopped") && said.contains("until it is opened again"), "{said}");
+    std::fs::remove_file(&filler).unwrap();
+    let before = requests.load(Ordering::SeqCst);
+    drop(server);
+    let server = Server::start(folder.path(), &workspace);
+    until("what waited is not delivered", || {
+        let hook = server.get("/api/destinations")["data"][0].clone();
+        hook["queued"] == 0 && requests.load(Ordering::SeqCst) > before
+    });
+    server.drained();
+    assert_eq!(server.get("/api/status")["folded"], sent);
     drop(server);
     drop(disk);
 }

@@ -82,10 +82,10 @@ fn who_someone_is_stands_in_columns_with_source_and_time() {
     let whole = document(&server, &["profile", "get", "user_id:u1"]);
     for (name, part) in [
         ("metadata", "metadata"),
-        ("external_ids", "external_ids"),
-        ("audiences", "audiences"),
+        ("external_ids", "external_ids?limit=200"),
+        ("audiences", "audiences?limit=200"),
         ("traits", "traits?verbose=true"),
-        ("links", "links"),
+        ("links", "links?limit=200"),
     ] {
         assert_eq!(whole[name], server.profile("user_id:u1", part).unwrap(), "{name}");
     }
@@ -104,7 +104,7 @@ fn someone_of_whom_little_is_known_has_empty_lists() {
     assert_eq!(lists[..3], ["identifiers", "  anonymous_id  a1", "traits: none"]);
     assert_eq!(lists[lists.len() - 2..], ["audiences: none", "accounts: none"]);
     let timeline = says(&server, &["profile", "timeline", "anonymous_id:a1"]);
-    assert!(timeline.ends_with("Z  track  Looked around  {}\n"), "{timeline}");
+    assert!(timeline.ends_with("Z  track  Looked around  {}\n1 event\n"), "{timeline}");
     for args in [&["profile", "get", "user_id:never"][..], &["profile", "timeline", "user_id:never"]] {
         let expected = (1, String::new(), "error: user_id:never was never seen\n".to_owned());
         assert_eq!(server.onefold(args), expected);
@@ -190,4 +190,77 @@ fn why_two_are_not_one_person_names_the_rule_and_the_two() {
     let (code, out, error) = server.onefold(&["profile", "why", "u1", "user_id:u2"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(error, "error: `u1` is no identifier; expected `type:value`\n");
+}
+
+#[test]
+fn a_timeline_says_how_much_of_it_is_shown_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), WORKSPACE);
+    let event = |n: usize| {
+        let at = format!("2026-01-02T03:{:02}:{:02}.000Z", n / 60, n % 60);
+        json!({ "type": "track", "userId": "u1", "event": format!("E{n}"), "timestamp": at })
+    };
+    // More than two pages of the API.
+    let batch: Vec<Value> = (0..430).map(event).collect();
+    server.post("/v1/batch", &json!({ "writeKey": "wk_server", "batch": batch }));
+    server.drained();
+    let latest = |told: &str, count: usize| {
+        let names: Vec<String> =
+            told.lines().take(count).map(|line| line.split("  ").nth(3).unwrap().trim().to_owned()).collect();
+        let expected: Vec<String> = (430 - count..430).rev().map(|n| format!("E{n}")).collect();
+        assert_eq!(names, expected);
+        assert_eq!(told.lines().count(), count + 1);
+        told.lines().last().unwrap().to_owned()
+    };
+    let ask = |more: &[&str]| says(&server, &[&["profile", "timeline", "user_id:u1"], more].concat());
+    let more = "the latest; there are more: --limit N shows N, --all every one";
+    assert_eq!(latest(&ask(&[]), 50), format!("50 events, {more}"));
+    assert_eq!(latest(&ask(&["--limit", "201"]), 201), format!("201 events, {more}"));
+    assert_eq!(latest(&ask(&["--limit", "430"]), 430), "430 events");
+    assert_eq!(latest(&ask(&["--limit", "9999"]), 430), "430 events");
+    assert_eq!(latest(&ask(&["--all"]), 430), "430 events");
+    let all = document(&server, &["profile", "timeline", "user_id:u1", "--all"]);
+    assert_eq!((all["data"].as_array().unwrap().len(), &all["cursor"]["has_more"]), (430, &json!(false)));
+    let some = document(&server, &["profile", "timeline", "user_id:u1", "--limit", "201"]);
+    assert_eq!((some["data"].as_array().unwrap().len(), &some["cursor"]["has_more"]), (201, &json!(true)));
+    assert_eq!(some["data"].as_array().unwrap()[..], all["data"].as_array().unwrap()[..201]);
+}
+
+#[test]
+fn for_programs_someone_has_every_identifier_audience_and_trait() {
+    let folder = tempfile::tempdir().unwrap();
+    let audience = |n: usize| format!("  - {{ key: a{n:03}, where: 'did(\"Looked\")' }}\n");
+    let workspace = format!(
+        "version: 1\nworkspace: acme\nsources:\n  - {{ key: server, kind: server, write_key: wk_server }}\nidentity: {{ identifiers: [{{ type: anonymous_id, limit: 1000 }}] }}\naudiences:\n{}",
+        (0..210).map(audience).collect::<String>()
+    );
+    let server = Server::start(folder.path(), &workspace);
+    let traits: serde_json::Map<String, Value> = (0..250).map(|n| (format!("t{n:03}"), json!(n))).collect();
+    send(&server, "identify", json!({ "userId": "u1", "traits": traits }));
+    send(&server, "track", json!({ "userId": "u1", "event": "Looked" }));
+    let device = |n: usize| json!({ "type": "identify", "userId": "u1", "anonymousId": format!("d{n:03}") });
+    let batch: Vec<Value> = (0..230).map(device).collect();
+    server.post("/v1/batch", &json!({ "writeKey": "wk_server", "batch": batch }));
+    server.drained();
+    let whole = document(&server, &["profile", "get", "user_id:u1"]);
+    let names = |list: &str, name: &str| -> std::collections::BTreeSet<String> {
+        whole[list]["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item[name].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let devices = (0..230).map(|n| format!("d{n:03}")).chain(["u1".to_owned()]).collect();
+    assert_eq!(names("external_ids", "id"), devices);
+    assert_eq!(names("audiences", "key"), (0..210).map(|n| format!("a{n:03}")).collect());
+    let shown = whole["traits"]["traits"].as_object().unwrap();
+    for (key, value) in &traits {
+        assert_eq!(&shown[key]["value"], value, "{key}");
+    }
+    for list in ["external_ids", "audiences", "traits", "links"] {
+        assert_eq!(whole[list]["cursor"]["has_more"], false, "{list}");
+    }
+    let told = says(&server, &["profile", "get", "user_id:u1"]);
+    assert!(told.contains("  and more: --json has them all\n"), "{told}");
 }

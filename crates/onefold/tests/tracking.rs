@@ -69,7 +69,8 @@ fn what_was_kept_whole_is_sent_again_and_of_what_was_cut_it_is_said() {
     let item = |user: &str, bytes: usize| json!({ "type": "page", "userId": user, "properties": { "x": "é".repeat(bytes / 2) } });
     let batch = json!({ "writeKey": "wk_web", "batch": [item("whole", 50_000), item("cut", 70_000)] });
     assert_eq!(server.request("POST", "/v1/batch", &batch.to_string()).0, 400);
-    let quarantine = |server: &Server| server.get("/api/quarantine")["data"].as_array().unwrap().clone();
+    let quarantine =
+        |server: &Server| server.get("/api/quarantine?bodies=true")["data"].as_array().unwrap().clone();
     until("nothing is in the quarantine", || quarantine(&server).len() == 2);
     let found = quarantine(&server);
     assert_eq!((&found[0]["truncated"], &found[1]["truncated"]), (&json!(false), &json!(true)));

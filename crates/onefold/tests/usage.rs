@@ -16,6 +16,7 @@ fn a_wrong_command_line_exits_with_1_and_says_why_on_stderr() {
         (&["verify", "--date", "here"], "--date"),
         (&["serve", "--listen", "nowhere"], "--listen"),
         (&["quarantine", "send"], "<NUMBER>"),
+        (&["deliveries", "discard", "hook"], "<NUMBER>"),
         (&["decisions", "link", "user_id:u1"], "<B>"),
         (&["decisions", "link", "u1", "user_id:u2"], "expected `type:value`, as in `email:ada@example.com`"),
         (&["decisions", "undo", "first"], "invalid digit"),
@@ -53,6 +54,22 @@ fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one() {
     let (code, error) = run(full.into());
     assert_eq!(code, Some(1), "{error}");
     assert!(error.starts_with("error: the output cannot be written: "), "{error}");
+}
+
+#[test]
+fn help_says_what_a_command_reads_and_what_it_changes() {
+    for (command, expected) in [
+        ("serve", &["ONEFOLD_LOG says", "--new-journal"][..]),
+        ("verify", &["the folder is opened as a start opens it"]),
+        ("deliveries", &["onefold deliveries discard hook"]),
+    ] {
+        let (_, out, _) = onefold(&[command, "--help"]);
+        let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        for text in expected {
+            assert!(out.contains(text), "{command}: {text}: {out}");
+        }
+        assert!(command != "verify" || !out.contains("changes nothing"), "{out}");
+    }
 }
 
 #[test]

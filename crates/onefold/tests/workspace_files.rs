@@ -138,6 +138,37 @@ fn a_file_that_says_a_part_changes_that_part() {
 }
 
 #[test]
+fn a_file_of_another_workspace_is_refused_and_a_rename_is_said() {
+    let (folder, server) = served(HEAD);
+    let text = "version: 1\nworkspace: other\naudiences: [{ key: buyers, where: 'did(\"Bought\")' }]\n";
+    let other = file(folder.path(), "other.yaml", text);
+    for command in [&["plan"][..], &["plan", "--prune"], &["apply"], &["apply", "--yes"]] {
+        let (code, out, error) = server.onefold(&[command, &[&other]].concat());
+        assert_eq!((code, out.as_str()), (1, ""), "{command:?}: {error}");
+        assert!(error.contains("`other`") && error.contains("`acme` is in force"), "{command:?}: {error}");
+        assert!(error.contains("renamed_from: acme"), "{command:?}: {error}");
+    }
+    let body = json!({ "version": 1, "workspace": "other" }).to_string();
+    for path in ["/api/plan", "/api/apply", "/api/apply?prune=true"] {
+        let (status, answer) = server.request("POST", path, &body);
+        assert_eq!((status, &answer["problems"][0]["place"]), (422, &json!("workspace")), "{path}: {answer}");
+    }
+    let in_force = server.get("/api/workspace");
+    assert_eq!((&in_force["workspace"]["workspace"], &in_force["version"]), (&json!("acme"), &json!(1)));
+
+    let renamed = file(folder.path(), "renamed.yaml", &format!("renamed_from: acme\n{text}"));
+    told(&server, &["apply", "--yes", &renamed]);
+    let in_force = server.get("/api/workspace")["workspace"].clone();
+    assert_eq!(
+        (&in_force["workspace"], &in_force["audiences"][0]["key"]),
+        (&json!("other"), &json!("buyers"))
+    );
+    assert_eq!(in_force["sources"][0]["key"], "server", "what was there stays");
+    // The same file again changes nothing.
+    assert_eq!(told(&server, &["plan", &renamed]), "nothing would change\n");
+}
+
+#[test]
 fn the_api_swallows_no_key_and_tells_every_place() {
     let (_folder, server) = served(HEAD);
     let tail = server.get("/api/status")["log_tail"].clone();
@@ -263,4 +294,42 @@ fn an_export_hides_secrets_shows_no_change_and_keeps_them() {
     server.post("/v1/track", &json!({ "writeKey": "wk_server", "userId": "u1", "event": "Bought" }));
     let line = asked.recv_timeout(common::PATIENCE).unwrap();
     assert_eq!(line, "POST /hook?token=S3CRET&team=7 HTTP/1.1");
+}
+
+#[test]
+fn what_looks_like_a_variable_comes_back_from_an_export_as_it_was() {
+    let (folder, server) = served(HEAD);
+    let audience =
+        json!({ "key": "a", "where": "traits.plan = \"${PLAN}\"", "description": "costs $${x} and ${" });
+    let document = json!({ "version": 1, "workspace": "acme", "audiences": [audience] });
+    server.post("/api/apply", &document);
+    let exported = file(folder.path(), "exported.yaml", &told(&server, &["export"]));
+    assert_eq!(told(&server, &["plan", "--prune", &exported]), "nothing would change\n");
+    let as_json: Value = serde_json::from_str(&told(&server, &["export", "--json"])).unwrap();
+    assert_eq!(as_json["audiences"][0]["description"], audience["description"]);
+}
+
+#[test]
+fn a_secret_is_rotated_from_an_export() {
+    let (folder, server) = served(HEAD);
+    let key = |n: u8| format!("whsec_b25lZm9sZC1leGFtcGxlLXNlY3JldC1rZX{n}5");
+    let document = |secret: Value| {
+        let config = json!({ "url": "http://127.0.0.1:9/", "secret": secret });
+        let hook = json!({ "key": "hook", "kind": "webhook", "config": config });
+        json!({ "version": 1, "workspace": "acme", "destinations": [hook] })
+    };
+    server.post("/api/apply", &document(json!(key(1))));
+    let exported = told(&server, &["export"]);
+    let (before, after) = exported.rsplit_once("***").unwrap();
+    let quotes = &['\'', '"'];
+    let both =
+        format!("{}['***', {}]{}", before.trim_end_matches(quotes), key(2), after.trim_start_matches(quotes));
+    told(&server, &["apply", "--yes", &file(folder.path(), "both.yaml", &both)]);
+    let mut in_force = server.get("/api/workspace")["workspace"].take();
+    assert_eq!(in_force["destinations"][0]["config"]["secret"].take(), json!(["***", "***"]));
+    // That those are the two: to say them changes nothing.
+    let plan = server.post("/api/plan", &document(json!([key(1), key(2)])));
+    assert_eq!(plan["changes"], json!([]));
+    let (status, answer) = server.request("POST", "/api/apply", &document(json!(["***"])).to_string());
+    assert_eq!((status, &answer["problems"][0]["place"]), (422, &json!("destinations.hook.config.secret")));
 }

@@ -13,7 +13,7 @@ use onefold_delivery::{Delivery, Options, Standing, Stands};
 use onefold_log::{ManualClock, SharedLog};
 use onefold_store::{MemoryStore, Store};
 use onefold_types::effect::{Cause, Effect};
-use onefold_types::{Catalogue, Timestamp};
+use onefold_types::{Catalogue, Timestamp, TraitId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -146,6 +146,13 @@ impl Deliverer {
     fn aimed(&self, catalogue: &Catalogue) -> Catalogue {
         let address = self.listener.local_addr().expect("an address");
         let mut aimed = catalogue.clone();
+        // A computed trait that was removed keeps a name here: what waited so long would else be a dead letter, and of these the
+        // simulator expects none but poison.
+        for computed in (1..catalogue.next_id).map(TraitId) {
+            if !catalogue.traits.values().any(|known| *known == computed) {
+                aimed.traits.insert(computed.to_string(), computed);
+            }
+        }
         for destination in &mut aimed.workspace.destinations {
             destination.config = json!({
                 "url": format!("http://{address}/{}", destination.key), "allow_private": true, "timeout_ms": 5_000,

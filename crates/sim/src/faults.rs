@@ -15,6 +15,9 @@ pub const FAIL: u8 = 1;
 /// The next commit: takes effect, but whoever asked is told that it failed.
 pub const LIE: u8 = 2;
 
+/// The next commit: another transaction crossed it, and nothing of it is kept.
+pub const CROSS: u8 = 3;
+
 /// A store whose commits can fail.
 pub struct BrittleStore {
     inner: Arc<dyn Store>,
@@ -71,6 +74,7 @@ impl Txn for BrittleTxn<'_> {
         let failed = |detail: &str| Error::Engine { operation: "commit", detail: detail.to_owned() };
         match self.next.swap(RUN, Ordering::SeqCst) {
             FAIL => Err(failed("it failed, as it was told to")),
+            CROSS => Err(Error::Conflict),
             LIE => {
                 self.inner.commit()?;
                 Err(failed("it failed and kept everything, as it was told to"))

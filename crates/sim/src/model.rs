@@ -369,19 +369,29 @@ impl Model {
             .iter()
             .map(|selector| onefold_audience::parse(&format!("did({selector})")).unwrap())
             .collect();
-        let audiences: BTreeSet<u32> = next.audiences.values().map(|id| id.0).collect();
+        let enabled = next.workspace.audiences.iter().filter(|audience| audience.labels.enabled);
+        let audiences: BTreeSet<u32> = enabled.map(|audience| next.audiences[&audience.key].0).collect();
+        let there: BTreeSet<&String> =
+            next.workspace.destinations.iter().filter(|to| to.labels.enabled).map(|to| &to.key).collect();
+        let told = self.routes.clone();
         let computed: BTreeSet<u32> = next.traits.values().map(|id| id.0).collect();
         self.catalogue = Some(next.clone());
         let new = self.reroute(next);
         let handles: Vec<u64> = self.people.keys().copied().collect();
         for handle in handles {
             let Some(known) = self.people.get_mut(&handle) else { continue };
-            // What was removed is nobody's any more, and no destination asks for it.
+            let ended: Vec<u32> = known.members.difference(&audiences).copied().collect();
+            // What was removed or disabled is nobody's any more: whoever was told of an entry is told of the exit.
             known.members.retain(|id| audiences.contains(id));
             known.since.retain(|id, _| audiences.contains(id));
             known.computed.retain(|id, _| computed.contains(id));
             known.changed.retain(|id, _| computed.contains(id));
             let before = known.clone();
+            for audience in ended {
+                let mut to = told.get(&audience).cloned().unwrap_or_default();
+                to.retain(|key| there.contains(key));
+                self.expect(handle, now, format!("-{}", self.names[&audience]), to);
+            }
             self.look(handle, now, true);
             self.tell_present(handle, &before, &new);
         }
@@ -473,6 +483,10 @@ impl Model {
         for handle in &touched {
             self.look(*handle, entry.rt, false);
         }
+        let catalogue = matches!(Record::decode(&entry.payload), Ok(Record::Catalogue(_)));
+        for (handle, known) in &before {
+            self.may_be_renamed(*handle, known, catalogue, entry.rt);
+        }
         for (at, handle) in news {
             self.expected.push(Expected {
                 lane: handle,
@@ -487,6 +501,21 @@ impl Model {
         }
         self.merged = 0;
         touched
+    }
+
+    /// Whoever has other identifiers may have another name: then what is so still is ended under the old one and told anew.
+    /// Which names those are is the keys' check.
+    fn may_be_renamed(&mut self, handle: u64, before: &Known, anyhow: bool, at: Timestamp) {
+        let Some(now) = self.people.get(&handle).filter(|now| anyhow || now.ids != before.ids) else {
+            return;
+        };
+        for audience in before.members.intersection(&now.members).copied().collect::<Vec<_>>() {
+            for sign in ["-", "+"] {
+                let known = self.expected.len();
+                self.expect(handle, at, format!("{sign}{}", self.names[&audience]), self.takers(audience));
+                self.expected.iter_mut().skip(known).for_each(|expected| expected.may_lack = true);
+            }
+        }
     }
 
     /// Profiles that a window changes for at this very instant and that nobody has looked at.

@@ -2,7 +2,7 @@
 
 use crate::dice::Dice;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -106,6 +106,8 @@ pub struct Designer {
     late: Option<Late>,
     /// What each audience that was renamed was before.
     renamed: BTreeMap<String, String>,
+    /// Audiences that are disabled.
+    disabled: BTreeSet<String>,
     named: usize,
 }
 
@@ -123,6 +125,7 @@ impl Designer {
             events,
             late: None,
             renamed: BTreeMap::new(),
+            disabled: BTreeSet::new(),
             named: 0,
         };
         for _ in 0..designer.dice.below(3) {
@@ -162,6 +165,9 @@ impl Designer {
         if let Some(before) = self.renamed.get(key) {
             audience["renamed_from"] = before.as_str().into();
         }
+        if self.disabled.contains(key) {
+            audience["enabled"] = false.into();
+        }
         audience
     }
 
@@ -177,8 +183,27 @@ impl Designer {
         if let Some(late) = self.late.as_mut().filter(|late| late.audiences == json!([before])) {
             late.audiences = json!([key]);
         }
+        if self.disabled.remove(&before) {
+            self.disabled.insert(key.clone());
+        }
         let told = format!("rename {before} to {key}");
         self.renamed.insert(key, before);
+        told
+    }
+
+    /// An audience that no other asks for is disabled, or enabled again.
+    fn toggle(&mut self) -> String {
+        let at = self.dice.below(self.audiences.len());
+        let key = self.audiences[at].0.clone();
+        if self.disabled.remove(&key) {
+            return format!("enable {key}");
+        }
+        let asked = format!("in audience(\"{key}\")");
+        if self.audiences.iter().any(|(_, text)| text.contains(&asked)) {
+            return format!("{key} is asked for, and stays");
+        }
+        let told = format!("disable {key}");
+        self.disabled.insert(key);
         told
     }
 
@@ -206,7 +231,8 @@ impl Designer {
         if destinations == Destinations::Changing && self.dice.chance(25) {
             return self.change_late();
         }
-        match self.dice.below(13) {
+        match self.dice.below(15) {
+            13.. => self.toggle(),
             12 => self.rename(),
             10.. => {
                 self.identity = identity(&mut self.dice);
@@ -281,7 +307,13 @@ impl Designer {
             7 => format!("not did({}{})", *self.dice.pick(SELECTORS), self.dice.pick(WINDOWS).0),
             8 if before > 0 => {
                 let at = self.dice.below(before);
-                format!("in audience(\"{}\")", self.audiences[at].0)
+                let key = &self.audiences[at].0;
+                // One that is disabled is nobody's to ask for.
+                if self.disabled.contains(key) {
+                    "did(any)".to_owned()
+                } else {
+                    format!("in audience(\"{key}\")")
+                }
             }
             9 if !self.computed.is_empty() => {
                 let at = self.dice.below(self.computed.len());
@@ -309,6 +341,14 @@ fn identity(dice: &mut Dice) -> Value {
     if dice.chance(15) {
         rules.push(json!({ "type": "phone", "limit": 1 }));
     }
+    if dice.chance(15) {
+        rules.push(json!({ "type": "user_id", "normalise": *dice.pick(&["exact", "lowercase"]) }));
+    }
+    if dice.chance(10) {
+        rules.push(json!({ "type": "crm_id", "scope": "device", "rank": 20 }));
+    } else if dice.chance(15) {
+        rules.push(json!({ "type": "crm_id", "rank": dice.between(1, 4) }));
+    }
     if dice.chance(10) {
         rules.push(json!({ "type": "ios.id", "limit": 1 }));
     }
@@ -322,6 +362,7 @@ fn identity(dice: &mut Dice) -> Value {
     if dice.chance(25) {
         identity["retro_window"] = (*dice.pick(&["5m", "6h"])).into();
     }
-    identity["blocked"] = json!(["/@blocked\\.example$/"]);
+    let blocked = [json!(["/@blocked\\.example$/"]), json!(["/@blocked\\.example$/", "/1@/"])];
+    identity["blocked"] = blocked[usize::from(dice.chance(20))].clone();
     identity
 }

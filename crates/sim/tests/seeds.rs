@@ -37,7 +37,25 @@ fn chosen_by_nobody() -> u64 {
 
 #[test]
 fn fixed_seeds() {
-    seeds(1, 60, Duration::from_secs(60), Options::default());
+    let tally = seeds(1, 60, Duration::from_secs(60), Options::default());
+    // A simulator in which nothing happens finds nothing.
+    for what in [
+        "crashes",
+        "commits lost",
+        "worker failures",
+        "batches crossed",
+        "wounds to files",
+        "requests lost",
+        "requests failed",
+        "answers lost",
+        "messages rejected",
+        "decisions",
+        "changes of rules",
+        "changes of destinations",
+        "audiences renamed",
+    ] {
+        assert!(tally.get(what).is_some_and(|count| *count > 0), "no {what}: {tally:?}");
+    }
 }
 
 #[test]

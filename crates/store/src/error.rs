@@ -37,12 +37,14 @@ pub enum Error {
     #[error("the disk that holds the state is full: expected room for the next write")]
     DiskFull,
     /// A stored table is damaged.
-    #[error("the state at {} is damaged: {detail}; stop the server, move the folder away and start again: it is rebuilt from what the log has kept", path.display())]
+    #[error("{} is damaged: {detail}; {remedy}", path.display())]
     Corrupt {
         /// The folder.
         path: PathBuf,
         /// What the engine said.
         detail: String,
+        /// What can be done: [`crate::FjallOptions::remedy`].
+        remedy: &'static str,
     },
     /// An earlier write or sync failed, so what the disk holds is unknown until the store is opened again.
     #[error("the store accepts nothing until it is opened again: {reason}")]

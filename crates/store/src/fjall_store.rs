@@ -7,6 +7,7 @@
 //! After a failed write or sync the store is poisoned: what the disk holds is then unknown, and going on could
 //! acknowledge a state that is not there (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
 
+use crate::classify::classify;
 use crate::overlay::{Overlay, bounds};
 use crate::progress::{self, Advance};
 use crate::write_behind::{Waiting, WriteBehind};
@@ -17,6 +18,7 @@ use fjall::config::{
 };
 use fjall::{CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Keys from which `get_many` reads on two threads: starting one costs about as much as three reads.
@@ -33,11 +35,20 @@ pub struct FjallOptions {
     pub journal_bytes: u64,
     /// Threads that flush and compact: 1 on a small machine.
     pub workers: usize,
+    /// What can be done about a damaged folder, said with [`Error::Corrupt`]. It depends on what is kept there: a state is
+    /// derived, which is what the default says, and other things are not.
+    pub remedy: &'static str,
 }
 
 impl Default for FjallOptions {
     fn default() -> Self {
-        Self { cache_bytes: 192 << 20, memtable_bytes: 16 << 20, journal_bytes: 256 << 20, workers: 1 }
+        Self {
+            cache_bytes: 192 << 20,
+            memtable_bytes: 16 << 20,
+            journal_bytes: 256 << 20,
+            workers: 1,
+            remedy: "stop the server, move the folder away and start again: it is rebuilt from what the log has kept",
+        }
     }
 }
 
@@ -51,19 +62,29 @@ struct Engine {
     database: Database,
     tables: Vec<Keyspace>,
     path: PathBuf,
+    remedy: &'static str,
     /// Serialises the check and write of progress.
     advancing: Mutex<()>,
     poison: RwLock<Option<Arc<str>>>,
+    /// The next sync fails.
+    fail_next: AtomicBool,
     behind: WriteBehind,
 }
 
 impl FjallStore {
+    /// Whether there is a store in folder `path`, whole or damaged. The engine takes a folder without its marker, which is the
+    /// last thing that it makes, or without its tables for one in which nothing is yet.
+    #[must_use]
+    pub fn is_in(path: &Path) -> bool {
+        path.join("version").exists() && path.join("keyspaces").exists()
+    }
+
     /// Opens the store in folder `path`, which is made if it is not there.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if what is there cannot be read; nothing is deleted.
     pub fn open(path: &Path, options: &FjallOptions) -> Result<Self, Error> {
-        let failed = |error: fjall::Error| classify("open the state", path, &error);
+        let failed = |error: fjall::Error| classify("open the store", (path, options.remedy), &error);
         let database = Database::builder(path)
             .cache_size(options.cache_bytes)
             .manual_journal_persist(true)
@@ -80,8 +101,10 @@ impl FjallStore {
             database,
             tables,
             path: path.to_owned(),
+            remedy: options.remedy,
             advancing: Mutex::new(()),
             poison: RwLock::new(None),
+            fail_next: AtomicBool::new(false),
             behind: WriteBehind::new(),
         });
         let behind = engine.clone();
@@ -90,6 +113,14 @@ impl FjallStore {
             .spawn(move || behind.behind.run(|overlay| behind.write(overlay), |why| behind.broke(why)))
             .map_err(|error| Error::Engine { operation: "start the writer", detail: error.to_string() })?;
         Ok(Self { engine, writer: Some(writer) })
+    }
+}
+
+impl FjallStore {
+    /// The next sync fails, which poisons the store until it is opened again: for tests.
+    #[doc(hidden)]
+    pub fn fail_next_sync(&self) {
+        self.engine.fail_next.store(true, Ordering::SeqCst);
     }
 }
 
@@ -117,7 +148,7 @@ impl Engine {
 
     /// A failed write or sync: nothing more is accepted.
     fn poisoned(&self, operation: &'static str, error: &fjall::Error) -> Error {
-        let error = classify(operation, &self.path, error);
+        let error = self.classify(operation, error);
         let mut poison = self.poison.write().unwrap_or_else(PoisonError::into_inner);
         poison.get_or_insert_with(|| Arc::from(error.to_string()));
         error
@@ -130,7 +161,7 @@ impl Engine {
     }
 
     fn classify(&self, operation: &'static str, error: &fjall::Error) -> Error {
-        classify(operation, &self.path, error)
+        classify(operation, (&self.path, self.remedy), error)
     }
 
     /// What is committed at `key`.
@@ -202,25 +233,6 @@ fn table_options(table: Table, options: &FjallOptions) -> KeyspaceCreateOptions 
         .index_block_pinning_policy(PinningPolicy::all(true))
         .data_block_size_policy(BlockSizePolicy::all(4_096))
         .data_block_compression_policy(CompressionPolicy::all(compression))
-}
-
-fn classify(operation: &'static str, path: &Path, error: &fjall::Error) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(io) = current.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        {
-            return Error::DiskFull;
-        }
-        cause = current.source();
-    }
-    let detail = error.to_string();
-    match error {
-        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
-            Error::Engine { operation, detail }
-        }
-        _ => Error::Corrupt { path: path.to_owned(), detail },
-    }
 }
 
 fn ordered(iter: fjall::Iter, direction: Direction) -> Box<dyn Iterator<Item = Guard>> {
@@ -375,7 +387,12 @@ impl Store for FjallStore {
     fn sync(&self) -> Result<(), Error> {
         self.engine.behind.drain();
         self.engine.check_poison()?;
-        self.engine.database.persist(PersistMode::SyncAll).map_err(|e| self.engine.poisoned("sync", &e))
+        let synced = if self.engine.fail_next.swap(false, Ordering::SeqCst) {
+            Err(fjall::Error::Io(std::io::Error::other("it failed, as it was told to")))
+        } else {
+            self.engine.database.persist(PersistMode::SyncAll)
+        };
+        synced.map_err(|e| self.engine.poisoned("sync", &e))
     }
 
     fn disk_bytes(&self) -> u64 {

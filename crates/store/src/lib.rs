@@ -19,6 +19,7 @@
 //! - **STORE-9 (keys):** a key has at most [`KEY_BYTES_MAX`] bytes. A transaction that set a longer one fails at `commit`
 //!   with [`Error::KeyTooLong`] and changes nothing; reading one finds nothing. A domain that has longer names hashes them.
 
+mod classify;
 mod error;
 mod fjall_store;
 mod frozen;

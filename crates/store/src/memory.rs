@@ -23,6 +23,14 @@ struct Inner {
     prefixes: Vec<Tables>,
     /// Whether commits since the last sync are kept for [`MemoryStore::crash`].
     crashable: bool,
+    fail_next: bool,
+    poison: Option<Arc<str>>,
+}
+
+impl Inner {
+    fn check_poison(&self) -> Result<(), Error> {
+        self.poison.clone().map_or(Ok(()), |reason| Err(Error::Poisoned { reason }))
+    }
 }
 
 impl Default for MemoryStore {
@@ -36,7 +44,14 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         let empty: Tables = Table::ALL.iter().map(|_| Arc::default()).collect();
-        Self { inner: Mutex::new(Inner { prefixes: vec![empty.clone()], live: empty, crashable: false }) }
+        let inner = Inner {
+            prefixes: vec![empty.clone()],
+            live: empty,
+            crashable: false,
+            fail_next: false,
+            poison: None,
+        };
+        Self { inner: Mutex::new(inner) }
     }
 
     /// An empty store that remembers every unsynced commit, so that it can crash.
@@ -57,9 +72,16 @@ impl MemoryStore {
         self.inner().prefixes.len() - 1
     }
 
+    /// The next sync fails, which poisons the store until it crashes.
+    pub fn fail_next_sync(&self) {
+        self.inner().fail_next = true;
+    }
+
     /// Loses all but the first `keep` of the commits since the last sync, as a power cut does.
     pub fn crash(&self, keep: usize) {
         let mut inner = self.inner();
+        inner.fail_next = false;
+        inner.poison = None;
         inner.prefixes.truncate(keep + 1);
         if let Some(last) = inner.prefixes.last().cloned() {
             inner.live = last;
@@ -172,6 +194,7 @@ impl Txn for MemoryTxn<'_> {
         let this = *self;
         this.overlay.check()?;
         let mut inner = this.store.inner();
+        inner.check_poison()?;
         for advance in &this.advances {
             let held = rows(&inner.live, Table::Meta).get(&progress::key(advance.0)).map(AsRef::as_ref);
             progress::check(progress::decode(held)?, advance)?;
@@ -199,7 +222,10 @@ impl Txn for MemoryTxn<'_> {
 
 impl Store for MemoryStore {
     fn begin(&self) -> Result<Box<dyn Txn + '_>, Error> {
-        let base = self.inner().live.clone();
+        let inner = self.inner();
+        inner.check_poison()?;
+        let base = inner.live.clone();
+        drop(inner);
         Ok(Box::new(MemoryTxn { store: self, base, overlay: Overlay::new(), advances: Vec::new() }))
     }
 
@@ -209,6 +235,7 @@ impl Store for MemoryStore {
 
     fn take_over(&self, partition: u32) -> Result<Progress, Error> {
         let mut inner = self.inner();
+        inner.check_poison()?;
         let key = progress::key(partition);
         let mut held = progress::decode(rows(&inner.live, Table::Meta).get(&key).map(AsRef::as_ref))?;
         held.epoch += 1;
@@ -219,6 +246,11 @@ impl Store for MemoryStore {
 
     fn sync(&self) -> Result<(), Error> {
         let mut inner = self.inner();
+        inner.check_poison()?;
+        if std::mem::take(&mut inner.fail_next) {
+            inner.poison = Some("the sync failed, as it was told to".into());
+            return inner.check_poison();
+        }
         inner.prefixes = vec![inner.live.clone()];
         Ok(())
     }

@@ -16,9 +16,27 @@ pub fn check(make: &dyn Fn() -> Box<dyn Store>) {
     read_your_writes(make().as_ref());
     order(make().as_ref());
     fence(make().as_ref());
+    conflict(make().as_ref());
     snapshot(make().as_ref());
     get_many(make().as_ref());
     keys(make().as_ref());
+}
+
+/// A store under test, and the power over its world.
+pub trait Harness {
+    /// The store as it is open now.
+    fn store(&self) -> &dyn Store;
+    /// Cuts the power and opens the store again.
+    fn crash(&mut self);
+    /// The next sync fails.
+    fn fail_next_sync(&mut self);
+}
+
+/// Runs every clause about what survives, each on a store of its own.
+pub fn check_crashes(make: &dyn Fn() -> Box<dyn Harness>) {
+    durable_prefix(make().as_mut());
+    durable_epoch(make().as_mut());
+    poison(make().as_mut());
 }
 
 pub fn put(store: &dyn Store, rows: &[(&str, &str)]) {
@@ -113,6 +131,98 @@ fn fence(store: &dyn Store) {
     txn.advance(3, new, to);
     assert!(matches!(txn.commit(), Err(Error::Fenced { .. })), "the position was advanced already");
     assert_eq!(store.snapshot().unwrap().progress(4).unwrap(), Progress::default());
+}
+
+/// STORE-5: a transaction that another crossed is written or refused as one that can be run again; never in part.
+fn conflict(store: &dyn Store) {
+    put(store, &[("a", "1")]);
+    let mut txn = store.begin().unwrap();
+    let keys = [Bytes::from(b"a")];
+    assert_eq!(txn.get_many(Table::Ident, &keys).unwrap(), [Some(Bytes::from(b"1"))]);
+    txn.put(Table::Ident, b"b", b"of 1");
+    txn.put(Table::Node, b"b", b"of 1");
+    put(store, &[("a", "2")]);
+    let expected = match txn.commit() {
+        Ok(()) => "of 1",
+        Err(Error::Conflict) => {
+            let snapshot = store.snapshot().unwrap();
+            assert_eq!(snapshot.get(Table::Ident, b"b").unwrap(), None);
+            assert_eq!(snapshot.get(Table::Node, b"b").unwrap(), None);
+            let mut txn = store.begin().unwrap();
+            assert_eq!(txn.get(Table::Ident, b"a").unwrap().unwrap(), Bytes::from(b"2"));
+            txn.put(Table::Ident, b"b", b"of 2");
+            txn.put(Table::Node, b"b", b"of 2");
+            txn.commit().unwrap();
+            "of 2"
+        }
+        Err(error) => panic!("neither written nor a conflict: {error}"),
+    };
+    let snapshot = store.snapshot().unwrap();
+    for table in [Table::Ident, Table::Node] {
+        assert_eq!(snapshot.get(table, b"b").unwrap().unwrap(), Bytes::from(expected.as_bytes()));
+    }
+}
+
+/// STORE-6: a crash leaves a prefix of the commits, whole ones, with all that was synced; and the store goes on.
+fn durable_prefix(harness: &mut dyn Harness) {
+    let mut kept = 0;
+    for round in 0..6 {
+        let (synced, committed) = (kept + 2, kept + 2 + round);
+        for number in kept..committed {
+            if number == synced {
+                harness.store().sync().unwrap();
+            }
+            let mut txn = harness.store().begin().unwrap();
+            // In two tables, and the same row in each commit: what is there says how far it got.
+            txn.put(Table::Ident, format!("{number:03}").as_bytes(), b"1");
+            txn.put(Table::Node, b"last", format!("{number:03}").as_bytes());
+            txn.commit().unwrap();
+        }
+        if committed == synced {
+            harness.store().sync().unwrap();
+        }
+        harness.crash();
+        let snapshot = harness.store().snapshot().unwrap();
+        let found = scan(snapshot.as_ref(), &KeyRange::prefix(b""), Direction::Forward);
+        kept = found.len();
+        assert!((synced..=committed).contains(&kept), "{kept} of {committed}, {synced} of them synced");
+        assert_eq!(found, (0..kept).map(|number| format!("{number:03}=1")).collect::<Vec<_>>());
+        let last = format!("{:03}", kept - 1);
+        assert_eq!(snapshot.get(Table::Node, b"last").unwrap().unwrap(), Bytes::from(last.as_bytes()));
+    }
+}
+
+/// STORE-4 over a crash: who was fenced stays fenced.
+fn durable_epoch(harness: &mut dyn Harness) {
+    let old = harness.store().take_over(0).unwrap();
+    let new = harness.store().take_over(0).unwrap();
+    harness.crash();
+    assert_eq!(harness.store().snapshot().unwrap().progress(0).unwrap().epoch, new.epoch);
+    let mut txn = harness.store().begin().unwrap();
+    txn.advance(0, old, Progress { position: Position(1), ..old });
+    assert!(matches!(txn.commit(), Err(Error::Fenced { .. })));
+}
+
+/// After a failed sync nothing is accepted until the store is opened again; then what was synced before is there.
+fn poison(harness: &mut dyn Harness) {
+    put(harness.store(), &[("a", "1")]);
+    harness.store().sync().unwrap();
+    put(harness.store(), &[("b", "1")]);
+    harness.fail_next_sync();
+    let mut begun = harness.store().begin().unwrap();
+    begun.put(Table::Ident, b"c", b"1");
+    assert!(harness.store().sync().is_err());
+    let begun = begun.commit();
+    assert!(matches!(begun, Err(Error::Poisoned { .. })), "what began before: {begun:?}");
+    assert!(matches!(harness.store().begin().err(), Some(Error::Poisoned { .. })));
+    assert!(matches!(harness.store().take_over(0), Err(Error::Poisoned { .. })));
+    assert!(matches!(harness.store().sync(), Err(Error::Poisoned { .. })), "a sync is not tried again");
+    harness.crash();
+    put(harness.store(), &[("d", "1")]);
+    harness.store().sync().unwrap();
+    let found =
+        scan(harness.store().snapshot().unwrap().as_ref(), &KeyRange::prefix(b""), Direction::Forward);
+    assert!(found == ["a=1", "d=1"] || found == ["a=1", "b=1", "d=1"], "{found:?}");
 }
 
 /// STORE-7: a snapshot does not see later commits.

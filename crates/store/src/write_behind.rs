@@ -35,6 +35,9 @@ pub(crate) struct WriteBehind {
 struct Queue {
     entries: VecDeque<Arc<Overlay>>,
     rows: usize,
+    /// Entries that ever came, and those of them that the engine has: they leave in the order in which they came.
+    pushed: u64,
+    written: u64,
     /// No more will come.
     closed: bool,
     /// The engine failed: what waits will never reach it.
@@ -73,6 +76,7 @@ impl WriteBehind {
             queue = self.wait(queue);
         }
         queue.rows += overlay.len();
+        queue.pushed += 1;
         queue.entries.push_back(Arc::new(overlay));
         self.publish(&queue);
     }
@@ -85,8 +89,9 @@ impl WriteBehind {
     /// Blocks until the engine has everything queued before the call, or failed.
     pub(crate) fn drain(&self) {
         let mut queue = self.lock();
-        // Only the writer of one partition pushes, so waiting for an empty queue ends.
-        while !queue.entries.is_empty() && !queue.failed {
+        // Not for an empty queue: others go on pushing.
+        let before = queue.pushed;
+        while queue.written < before && !queue.failed {
             queue = self.wait(queue);
         }
     }
@@ -118,6 +123,7 @@ impl WriteBehind {
                 return;
             }
             queue.entries.pop_front();
+            queue.written += 1;
             queue.rows -= entry.len();
             self.publish(&queue);
         }
@@ -137,11 +143,63 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic, reason = "what panics is what is tested")]
+#[allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what panics is what is tested, and a failed expectation"
+)]
 mod tests {
     use super::WriteBehind;
     use crate::overlay::Overlay;
-    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::time::{Duration, Instant};
+
+    /// How long anything may take before a test gives up.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// What is pushed meanwhile is not waited for: here there is always something.
+    #[test]
+    fn a_drain_ends_while_others_go_on_pushing() {
+        let behind = Arc::new(WriteBehind::new());
+        for _ in 0..3 {
+            behind.push(Overlay::new());
+        }
+        let drained = Arc::new(AtomicBool::new(false));
+        let (started, start) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let waiter = {
+            let (behind, drained) = (behind.clone(), drained.clone());
+            std::thread::spawn(move || {
+                started.send(()).unwrap();
+                behind.drain();
+                drained.store(true, Ordering::SeqCst);
+                end.send(()).unwrap();
+            })
+        };
+        start.recv_timeout(PATIENCE).unwrap();
+        let writer = {
+            let behind = behind.clone();
+            std::thread::spawn(move || {
+                let (deadline, mut written) = (Instant::now() + PATIENCE, 0);
+                // Each entry brings the next, until nobody waits; then the queue runs dry.
+                let write = |_: &Overlay| {
+                    written += 1;
+                    if !drained.load(Ordering::SeqCst) && Instant::now() < deadline {
+                        behind.push(Overlay::new());
+                    }
+                    true
+                };
+                behind.run(write, |why| panic!("{why}"));
+                written
+            })
+        };
+        ended.recv_timeout(PATIENCE / 2).unwrap();
+        waiter.join().unwrap();
+        behind.close();
+        assert!(writer.join().unwrap() >= 3, "what was there before is written");
+        behind.drain();
+    }
 
     /// Whoever waits for a writer that broke goes on, and is told why by the store's poison.
     #[test]

@@ -39,6 +39,13 @@ pub struct Catalogue {
     /// The same of computed traits.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trait_routes: RoutesSince<TraitId>,
+    /// Audiences that this version ended, for they were removed or disabled, with those destinations that are still there of
+    /// the ones that were told of their members: they are told that nobody is in them any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended_audiences: BTreeMap<AudienceId, Vec<DestinationId>>,
+    /// The last keys of audiences that were removed, ever: what waits to be sent of one is told under it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub removed_audiences: BTreeMap<AudienceId, String>,
     /// The version of the identity rules: raised when they change.
     pub rules_version: u32,
     /// The next number for any of the ids above.

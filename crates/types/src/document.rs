@@ -3,6 +3,7 @@
 //! - **DOC-1:** nothing is swallowed: a key that is not known here, and a value of another kind than its key has, is a
 //!   problem with its place.
 //! - **DOC-2:** what is not said stays: a document without `timezone` or `identity` keeps what is in force.
+//! - **DOC-3:** a document of another workspace than the one in force is refused, unless it says that it renames it.
 //!
 //! The kinds of values are in `shape.rs`; what one value has to do with another is in `sense.rs`.
 
@@ -39,6 +40,9 @@ pub struct Document {
     pub version: u32,
     /// The workspace's key.
     pub workspace: String,
+    /// The key it had: without it a document is of the workspace in force or of none ([`Self::of`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
     /// IANA time zone; `None` keeps the one in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
@@ -72,6 +76,27 @@ impl Document {
         }
         // What the shapes let through and this does not is a slip of ours: it has no place, but it is not lost.
         serde_json::from_value(value).map_err(|error| vec![Wrong::new("workspace", error.to_string())])
+    }
+
+    /// Whether it is of the workspace that is in force: of its key, or of another that says that it was renamed from that.
+    /// A document of a workspace of its own would be merged into the one in force, which takes its key.
+    ///
+    /// # Errors
+    /// It is of another; both are named.
+    pub fn of(&self, in_force: &Workspace) -> Result<(), Wrong> {
+        let (said, known) = (&self.workspace, &in_force.workspace);
+        if said == known || self.renamed_from.as_ref() == Some(known) {
+            return Ok(());
+        }
+        let before = self.renamed_from.as_ref().map(|before| format!(", renamed from `{before}`,"));
+        let before = before.unwrap_or_default();
+        Err(Wrong::new(
+            "workspace",
+            format!(
+                "this is of the workspace `{said}`{before} and `{known}` is in force; is it meant for another server? To \
+                 rename `{known}`, add `renamed_from: {known}`"
+            ),
+        ))
     }
 
     /// The workspace that it says, over the one that is in force; the defaults if there is none.
@@ -115,6 +140,34 @@ mod tests {
         // Said, if only as an empty group, it is said.
         let reset = read(json!({ "version": 1, "workspace": "acme", "identity": {} })).over(Some(&in_force));
         assert_eq!(reset.identity, IdentityConfig::default());
+    }
+
+    #[test]
+    fn a_document_of_another_workspace_is_none_of_this_one_unless_it_renames_it() {
+        let document = |key: &str, before: Option<&str>| {
+            let mut value = json!({ "version": 1, "workspace": key });
+            if let Some(before) = before {
+                value["renamed_from"] = before.into();
+            }
+            read(value)
+        };
+        let acme = document("acme", None).over(None);
+        for (key, before) in [("acme", None), ("other", Some("acme")), ("acme", Some("older"))] {
+            assert_eq!(document(key, before).of(&acme), Ok(()), "{key} {before:?}");
+        }
+        for (key, before, both) in [
+            ("other", None, "workspace `other` and `acme` is in force"),
+            ("other", Some("third"), "workspace `other`, renamed from `third`, and `acme` is in force"),
+            ("Acme", None, "workspace `Acme` and `acme` is in force"),
+        ] {
+            let wrong = document(key, before).of(&acme).unwrap_err();
+            assert_eq!(wrong.place, "workspace");
+            assert!(wrong.detail.contains(both), "{}", wrong.detail);
+            assert!(wrong.detail.ends_with("add `renamed_from: acme`"), "{}", wrong.detail);
+        }
+        // It says what was, and is no part of what is.
+        let renamed = serde_json::to_value(document("other", Some("acme")).over(Some(&acme))).unwrap();
+        assert_eq!((&renamed["workspace"], renamed.get("renamed_from")), (&json!("other"), None));
     }
 
     #[test]

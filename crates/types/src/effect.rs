@@ -23,7 +23,7 @@ pub enum Cause {
         /// The profile id that goes on.
         into: String,
     },
-    /// One profile became several.
+    /// One profile became several: of what those are told that came of it, not of the one that goes on.
     Split {
         /// The profile id it came from.
         from: String,

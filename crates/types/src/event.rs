@@ -7,15 +7,13 @@
 //! audiences.md 1.1 for event time.
 
 use crate::message::MessageType;
+use crate::reserved;
 use crate::time::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// Longest message id, in characters.
-pub const MESSAGE_ID_MAX: usize = 100;
 
 /// Bytes that a name, an account's id or an identifier can be allowed at most: they stand in keys of the state, where a
 /// longer one is replaced by its hash.
@@ -66,6 +64,14 @@ pub struct Extracted {
 }
 
 impl Extracted {
+    /// Whether the message's id has more than `limit` characters.
+    #[must_use]
+    pub fn message_id_too_long(&self, limit: usize) -> Option<ExtractError> {
+        let length = self.message_id.as_ref()?.chars().count();
+        let detail = || format!("`messageId` has {length} characters; expected at most {limit}");
+        (length > limit).then(|| ExtractError::new("message_id_too_long", detail()))
+    }
+
     /// What of the message is longer than `limit` bytes, if anything: its name, its account's id or an identifier.
     #[must_use]
     pub fn too_long(&self, limit: usize) -> Option<ExtractError> {
@@ -229,14 +235,14 @@ pub fn extract(body: &str, call: Option<MessageType>) -> Result<Extracted, Extra
     let envelope: Envelope<'_> = serde_json::from_str(body).map_err(|error| {
         ExtractError::new("invalid_json", format!("the message is not valid JSON: {error}"))
     })?;
+    if let Some(name) = reserved::member(body) {
+        let detail = format!(
+            "the message has a member `{name}`, a name that is kept for numbers and raw text; expected another"
+        );
+        return Err(ExtractError::new("invalid_field", detail));
+    }
     let message_type = message_type(&envelope, call)?;
     let message_id = required_text("messageId", envelope.message_id)?.filter(|id| !id.is_empty());
-    if message_id.as_ref().is_some_and(|id| id.chars().count() > MESSAGE_ID_MAX) {
-        return Err(ExtractError::new(
-            "message_id_too_long",
-            format!("`messageId` is longer than {MESSAGE_ID_MAX} characters"),
-        ));
-    }
     for (name, field) in
         [("traits", envelope.traits), ("properties", envelope.properties), ("context", envelope.context)]
     {
@@ -440,10 +446,17 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     if text.len() > 64 {
         return None;
     }
-    read_time(text).filter(|instant| (FIRST..=LAST).contains(instant))
+    instant(text).filter(|instant| (FIRST..=LAST).contains(instant))
 }
 
-fn read_time(text: &str) -> Option<Timestamp> {
+/// The instant that a member's JSON says: [`parse_time`] of a string or a number.
+#[must_use]
+pub fn read_time(json: &str) -> Option<Timestamp> {
+    let field: Field<'_> = serde_json::from_str(json).ok()?;
+    parse_time(&field.lenient()?)
+}
+
+fn instant(text: &str) -> Option<Timestamp> {
     if let Ok(number) = text.parse::<i64>() {
         return Some(Timestamp(if number.unsigned_abs() < 100_000_000_000 { number * 1000 } else { number }));
     }
@@ -531,11 +544,22 @@ mod tests {
         assert_eq!(code(r#"{"type":"page","userId":"","anonymousId":" "}"#), "no_identifier");
         assert_eq!(code(r#"{"type":"page","userId":{}}"#), "invalid_field");
         assert_eq!(code(r#"{"type":"page","userId":"u","properties":[]}"#), "invalid_field");
-        let long = "x".repeat(101);
-        assert_eq!(
-            code(&format!(r#"{{"type":"page","userId":"u","messageId":"{long}"}}"#)),
-            "message_id_too_long"
-        );
+        let reserved =
+            r#"{"type":"page","userId":"u","properties":{"a":{"$serde_json::private::Number":"x"}}}"#;
+        assert_eq!(code(reserved), "invalid_field");
+        assert_eq!(code(&reserved.replace('$', "\\u0024")), "invalid_field");
+    }
+
+    #[test]
+    fn a_message_id_is_as_long_as_told() {
+        let long = |id: &str, limit| {
+            let body = format!(r#"{{"type":"page","userId":"u","messageId":"{id}"}}"#);
+            extract(&body, None).unwrap().message_id_too_long(limit).map(|error| error.code)
+        };
+        // Characters, not bytes.
+        assert_eq!(long("éé", 2), None);
+        assert_eq!(long("ééé", 2), Some("message_id_too_long"));
+        assert_eq!(long("", 0), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub mod ids;
 pub mod message;
 pub mod outbox;
 pub mod rejected;
+pub mod reserved;
+pub mod splice;
 pub mod suggest;
 pub mod time;
 pub mod workspace;

@@ -3,13 +3,14 @@
 use super::paging::{Asked, Class};
 use super::{Found, traits, users};
 use crate::Admin;
-use crate::answer::Refused;
-use onefold_delivery::render::iso;
+use crate::answer::{Refused, time};
+use onefold_api::Time;
+use onefold_api::profiles::{Calls, Collection, Encoding, ExternalId, Link, Listed, Metadata, Part};
 use onefold_fold::profile::TraitMap;
 use onefold_fold::query::{AccountMember, Query};
-use serde_json::{Value, json};
+use onefold_types::Message;
 
-pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Value, Refused> {
+pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Part, Refused> {
     let missing = |why: &str| {
         let expected = "expected traits, external_ids, metadata or links";
         Err(Refused::not_found(format!("{why}; {expected}")))
@@ -44,7 +45,7 @@ pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Value, Refused> {
         .unwrap_or_else(|| Err(Refused::not_found(format!("account {id} was never seen"))))
 }
 
-fn part(asked: &Asked, query: &mut Query<'_, '_>, known: &TraitMap) -> Found<Value> {
+fn part(asked: &Asked, query: &mut Query<'_, '_>, known: &TraitMap) -> Found<Part> {
     match asked.part.as_str() {
         "external_ids" => Ok(external_ids(asked)),
         "metadata" => metadata(asked, query),
@@ -57,34 +58,53 @@ fn part(asked: &Asked, query: &mut Query<'_, '_>, known: &TraitMap) -> Found<Val
     }
 }
 
-fn external_ids(asked: &Asked) -> Result<Value, Refused> {
-    let mut ids =
-        vec![json!({ "id": asked.value, "type": "group_id", "collection": "accounts", "encoding": "none" })];
+fn external_ids(asked: &Asked) -> Result<Part, Refused> {
+    let mut ids = vec![external_id(&asked.value)];
     if let Some(include) = asked.include()? {
         ids.retain(|_| include.iter().any(|id_type| id_type == "group_id"));
     }
-    asked.page(&ids, |_, _| true, |_| asked.value.clone(), Clone::clone)
+    asked.page(&ids, |_, _| true, |_| asked.value.clone(), Clone::clone).map(Part::ExternalIds)
+}
+
+/// The identifier of an account as Segment shows it.
+pub(super) fn external_id(id: &str) -> ExternalId {
+    ExternalId {
+        id: id.to_owned(),
+        id_type: "group_id".to_owned(),
+        collection: Collection::Accounts,
+        encoding: Encoding::None,
+    }
 }
 
 /// When it was first and last spoken of, and by which messages.
-fn metadata(asked: &Asked, query: &mut Query<'_, '_>) -> Found<Value> {
+fn metadata(asked: &Asked, query: &mut Query<'_, '_>) -> Found<Part> {
     let (first, last) = query.account_calls(&asked.value)?;
-    let (created, updated) =
-        (first.as_ref().map(|call| iso(call.ts)), last.as_ref().map(|call| iso(call.ts)));
-    let (first, last) = (first.and_then(|call| call.message), last.and_then(|call| call.message));
-    Ok(Ok(json!({ "metadata": {
-        "created_at": created,
-        "updated_at": updated,
-        "expires_at": Value::Null,
-        "first_message_id": first.as_ref().map(|message| &message.message_id),
-        "last_message_id": last.as_ref().map(|message| &message.message_id),
-        "first_source_id": first.as_ref().map(|message| &message.source),
-        "last_source_id": last.as_ref().map(|message| &message.source),
-    } })))
+    let (created_at, updated_at) =
+        (first.as_ref().map(|call| time(call.ts)), last.as_ref().map(|call| time(call.ts)));
+    let messages = (first.and_then(|call| call.message), last.and_then(|call| call.message));
+    Ok(Ok(Part::Account(Metadata { metadata: calls((created_at, updated_at), messages) })))
+}
+
+/// The times and messages of the first and the last call.
+pub(super) fn calls(
+    (created_at, updated_at): (Option<Time>, Option<Time>),
+    (first, last): (Option<Message>, Option<Message>),
+) -> Calls {
+    let said = |message: Option<Message>| message.map(|message| (message.message_id, message.source)).unzip();
+    let ((first_message_id, first_source_id), (last_message_id, last_source_id)) = (said(first), said(last));
+    Calls {
+        created_at,
+        updated_at,
+        expires_at: None,
+        first_message_id,
+        last_message_id,
+        first_source_id,
+        last_source_id,
+    }
 }
 
 /// Who belongs to it, with all identifiers of each.
-fn links(asked: &Asked, query: &mut Query<'_, '_>) -> Found<Value> {
+fn links(asked: &Asked, query: &mut Query<'_, '_>) -> Found<Part> {
     let after = match asked.after().map(|after| after.map(|after| after.parse::<u64>())) {
         Ok(Some(Err(_))) => return Ok(Err(Asked::foreign_cursor())),
         Ok(Some(Ok(after))) => Some(after),
@@ -96,10 +116,11 @@ fn links(asked: &Asked, query: &mut Query<'_, '_>) -> Found<Value> {
     let is_more = members.len() > asked.limit();
     members.truncate(asked.limit());
     let next = members.last().filter(|_| is_more).map(|last| last.handle.0.to_string());
-    let show = |member: &AccountMember| {
-        let ids: Vec<Value> = member.ids.iter().map(users::external_id).collect();
-        json!({ "to_collection": "users", "since": iso(member.since), "external_ids": ids })
+    let show = |member: &AccountMember| Link {
+        to_collection: Collection::Users,
+        since: time(member.since),
+        external_ids: member.ids.iter().map(users::external_id).collect(),
     };
-    let data: Vec<Value> = members.iter().map(show).collect();
-    Ok(Ok(json!({ "data": data, "cursor": asked.cursor(next.as_deref()) })))
+    let data = members.iter().map(show).collect();
+    Ok(Ok(Part::Links(Listed { data, cursor: asked.cursor(next.as_deref()) })))
 }

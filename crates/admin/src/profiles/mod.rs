@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::options;
 use axum::{Json, Router};
+use onefold_api::profiles::{Part, Personal};
 use paging::{Asked, Wanted};
 
 /// A read of the state: it may fail, and what was read may be refused.
@@ -33,7 +34,9 @@ pub(crate) fn routes() -> Described {
 
 pub(crate) fn open_routes() -> Described {
     let what = operation("What a page may know about its own visitor").query::<personalise::Visitor>().open();
-    let mut described = Described::default().get("/v1/personalize", what, personalise::personalise);
+    // It answers with headers of its own.
+    let what = what.answers::<Personal>("application/json");
+    let mut described = Described::default().get_as("/v1/personalize", what, personalise::personalise);
     let asked = Router::new().route("/v1/personalize", options(personalise::preflight));
     described.router = described.router.merge(asked);
     described
@@ -44,7 +47,7 @@ async fn part(
     Path((workspace, collection, id, part)): Path<(String, String, String, String)>,
     Query(wanted): Query<Wanted>,
     uri: Uri,
-) -> Answer {
+) -> Answer<Part> {
     if admin.0.reader.handle().catalogue().catalogue.workspace.workspace != workspace {
         return Err(Refused::not_found(format!("there is no workspace `{workspace}` here")));
     }

@@ -6,9 +6,9 @@
 use crate::answer::Refused;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use onefold_api::profiles::{Cursor, Listed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
 
 /// Items of a page, at most.
 pub(super) const LIMIT_MAX: usize = 200;
@@ -121,10 +121,15 @@ impl Asked {
     }
 
     /// `cursor` as Segment has it.
-    pub(super) fn cursor(&self, next: Option<&str>) -> Value {
+    pub(super) fn cursor(&self, next: Option<&str>) -> Cursor {
         let text = next
             .map(|place| URL_SAFE_NO_PAD.encode([self.check(place).as_slice(), place.as_bytes()].concat()));
-        json!({ "url": self.url, "has_more": next.is_some(), "next": text.unwrap_or_default(), "limit": self.limit() })
+        Cursor {
+            url: self.url.clone(),
+            has_more: next.is_some(),
+            next: text.unwrap_or_default(),
+            limit: self.limit(),
+        }
     }
 
     /// Of which list a place is: FNV-1a. No secret: whoever makes one up sees nothing but what the list shows.
@@ -138,18 +143,18 @@ impl Asked {
 
     /// A page of items whose order is that of `is_up_to`: whether an item is at or before a place. The page's place is
     /// the `place` of its last item.
-    pub(super) fn page<T>(
+    pub(super) fn page<T, S>(
         &self,
         items: &[T],
         is_up_to: impl Fn(&T, &str) -> bool,
         place: impl Fn(&T) -> String,
-        show: impl Fn(&T) -> Value,
-    ) -> Result<Value, Refused> {
+        show: impl Fn(&T) -> S,
+    ) -> Result<Listed<S>, Refused> {
         let after = self.after()?;
         let start = after.map_or(0, |after| items.partition_point(|item| is_up_to(item, &after)));
         let end = (start + self.limit()).min(items.len());
         let next = items[start..end].last().filter(|_| end < items.len()).map(place);
-        let data: Vec<Value> = items[start..end].iter().map(show).collect();
-        Ok(json!({ "data": data, "cursor": self.cursor(next.as_deref()) }))
+        let data = items[start..end].iter().map(show).collect();
+        Ok(Listed { data, cursor: self.cursor(next.as_deref()) })
     }
 }

@@ -1,6 +1,6 @@
 //! What a page may know about its own visitor: what its source lists, and nothing else.
 
-use super::traits::plain;
+use super::traits;
 use crate::Admin;
 use crate::answer::{Refused, blocking};
 use crate::extract::Query;
@@ -8,9 +8,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use onefold_api::profiles::Personal;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, json};
+use std::collections::BTreeMap;
 
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Visitor {
@@ -51,25 +52,24 @@ pub(super) async fn personalise(
             Some(handle) => query.person(handle),
             None => Ok(None),
         })?;
-        let mut traits = Map::new();
-        let mut audiences = Map::new();
+        let mut told = Personal { audiences: BTreeMap::new(), traits: BTreeMap::new() };
         for key in &source.personalize {
             let is_audience = compiled.catalogue.audiences.contains_key(key);
             if is_audience {
                 let is = person
                     .as_ref()
                     .is_some_and(|person| person.audiences.iter().any(|(known, _)| known == key));
-                audiences.insert(key.clone(), is.into());
+                told.audiences.insert(key.clone(), is);
                 continue;
             }
             let Some(person) = &person else { continue };
             if let Some(computed) = person.computed.iter().find(|computed| computed.key == *key) {
-                traits.insert(key.clone(), json!(computed.value));
+                told.traits.insert(key.clone(), computed.value.into());
             } else if let Some(value) = person.profile.traits.get(key).filter(|value| !value.is_removed()) {
-                traits.insert(key.clone(), plain(value, false));
+                told.traits.insert(key.clone(), traits::value(value));
             }
         }
-        Ok(json!({ "audiences": audiences, "traits": traits }))
+        Ok(told)
     })
     .await;
     let mut response = match answer {

@@ -1,10 +1,12 @@
 //! Someone: traits, identifiers, events, accounts, audiences.
 
 use super::paging::{Asked, Class};
-use super::{Found, traits};
+use super::{Found, accounts, traits};
 use crate::Admin;
-use crate::answer::{Refused, stored};
-use onefold_delivery::render::iso;
+use crate::answer::{Refused, stored, time};
+use onefold_api::profiles::{
+    Collection, Encoding, Event, ExternalId, Link, Listed, Membership, Metadata, Part, Person as Known,
+};
 use onefold_fold::query::{Owned, Person, Place, Query, Which};
 use onefold_types::{AudienceId, EventRef, Identifier, Position, Timestamp};
 use serde_json::{Value, json};
@@ -12,8 +14,8 @@ use std::collections::BTreeMap;
 
 type Read<'a, 'b, 'c, 'd> = (&'a mut Query<'b, 'c>, &'d Person);
 
-pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Value, Refused> {
-    let read: fn(&Asked, Read<'_, '_, '_, '_>) -> Found<Value> = match asked.part.as_str() {
+pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Part, Refused> {
+    let read: fn(&Asked, Read<'_, '_, '_, '_>) -> Found<Part> = match asked.part.as_str() {
         "traits" => all_traits,
         "external_ids" => external_ids,
         "metadata" => metadata,
@@ -49,7 +51,7 @@ pub(super) fn answer(admin: &Admin, asked: &Asked) -> Result<Value, Refused> {
 
 /// Plain traits, computed traits, and audience keys as booleans. Of several under one key an audience is shown, else a
 /// computed trait; `class` tells them apart.
-fn all_traits(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> {
+fn all_traits(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Part> {
     let is_wanted = |class: Class| asked.wanted.class.is_none_or(|wanted| wanted == class);
     let verbose = asked.wanted.verbose;
     let mut all = BTreeMap::new();
@@ -59,7 +61,7 @@ fn all_traits(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Val
     }
     if is_wanted(Class::ComputedTrait) {
         for computed in &person.computed {
-            let value = traits::derived(json!(computed.value), computed.since, verbose);
+            let value = traits::derived(computed.value.into(), computed.since, verbose);
             all.insert(computed.key.clone(), value);
         }
     }
@@ -82,7 +84,7 @@ fn all_traits(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Val
     Ok(traits::page(asked, all))
 }
 
-fn external_ids(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> {
+fn external_ids(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Part> {
     let include = match asked.include() {
         Ok(include) => include,
         Err(refused) => return Ok(Err(refused)),
@@ -94,59 +96,58 @@ fn external_ids(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<V
         let last = place.split_once(':').map(|(id_type, value)| Identifier::new(id_type, value));
         last.is_some_and(|last| rules.order(id, &last).is_le())
     };
-    Ok(asked.page(&ids, is_up_to, ToString::to_string, |id| external_id(id)))
+    Ok(asked.page(&ids, is_up_to, ToString::to_string, |id| external_id(id)).map(Part::ExternalIds))
 }
 
 /// An identifier of a user as Segment shows it.
-pub(super) fn external_id(id: &Identifier) -> Value {
-    json!({ "id": id.value, "type": id.id_type, "collection": "users", "encoding": "none" })
+pub(super) fn external_id(id: &Identifier) -> ExternalId {
+    ExternalId {
+        id: id.value.clone(),
+        id_type: id.id_type.clone(),
+        collection: Collection::Users,
+        encoding: Encoding::None,
+    }
 }
 
-fn audiences(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> {
-    let mut items: Vec<(&String, Value)> = Vec::new();
+fn audiences(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Part> {
+    let mut items = Vec::new();
     for (key, id) in &person.audiences {
-        let since = if asked.wanted.verbose { query.member_since(*id, person.handle)? } else { None };
-        let item = if asked.wanted.verbose {
-            json!({ "key": key, "since": since.map(iso) })
-        } else {
-            json!({ "key": key })
-        };
-        items.push((key, item));
+        let since =
+            if asked.wanted.verbose { Some(query.member_since(*id, person.handle)?.map(time)) } else { None };
+        items.push(Membership { key: key.clone(), since });
     }
-    let is_up_to = |item: &(&String, Value), place: &str| item.0.as_str() <= place;
-    Ok(asked.page(&items, is_up_to, |(key, _)| (*key).clone(), |(_, item)| item.clone()))
+    let is_up_to = |item: &Membership, place: &str| item.key.as_str() <= place;
+    Ok(asked.page(&items, is_up_to, |item| item.key.clone(), Clone::clone).map(Part::Audiences))
 }
 
 /// The accounts that someone belongs to.
-fn links(asked: &Asked, (_, person): Read<'_, '_, '_, '_>) -> Found<Value> {
+fn links(asked: &Asked, (_, person): Read<'_, '_, '_, '_>) -> Found<Part> {
     let accounts: Vec<(&String, &Timestamp)> = person.profile.accounts.iter().collect();
     let is_up_to = |item: &(&String, &Timestamp), place: &str| item.0.as_str() <= place;
-    let show = |(id, since): &(&String, &Timestamp)| {
-        json!({ "to_collection": "accounts", "since": iso(**since),
-            "external_ids": [{ "id": id, "type": "group_id", "collection": "accounts", "encoding": "none" }] })
+    let show = |(id, since): &(&String, &Timestamp)| Link {
+        to_collection: Collection::Accounts,
+        since: time(**since),
+        external_ids: vec![accounts::external_id(id)],
     };
-    Ok(asked.page(&accounts, is_up_to, |(id, _)| (*id).clone(), show))
+    Ok(asked.page(&accounts, is_up_to, |(id, _)| (*id).clone(), show).map(Part::Links))
 }
 
-fn metadata(_: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> {
+fn metadata(_: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Part> {
     let (first, last) = query.first_and_last(person.handle)?;
-    let (first, last) = (first.map(|owned| owned.message), last.map(|owned| owned.message));
-    Ok(Ok(json!({ "metadata": {
-        "profile_id": person.profile_id,
-        "customer_key": person.customer_key,
-        "events": person.profile.events,
-        "events_trimmed": person.profile.trimmed,
-        "created_at": person.profile.first.map(iso),
-        "updated_at": person.profile.last.map(iso),
-        "expires_at": Value::Null,
-        "first_message_id": first.as_ref().map(|message| &message.message_id),
-        "last_message_id": last.as_ref().map(|message| &message.message_id),
-        "first_source_id": first.as_ref().map(|message| &message.source),
-        "last_source_id": last.as_ref().map(|message| &message.source),
-    } })))
+    let messages = (first.map(|owned| owned.message), last.map(|owned| owned.message));
+    let times = (person.profile.first.map(time), person.profile.last.map(time));
+    Ok(Ok(Part::Person(Metadata {
+        metadata: Known {
+            profile_id: person.profile_id.clone(),
+            customer_key: person.customer_key.clone(),
+            events: person.profile.events,
+            events_trimmed: person.profile.trimmed,
+            calls: accounts::calls(times, messages),
+        },
+    })))
 }
 
-fn events(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> {
+fn events(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Part> {
     let (include, before) = match (asked.include(), asked.after()) {
         (Ok(include), Ok(before)) => (include, before),
         (Err(refused), _) | (_, Err(refused)) => return Ok(Err(refused)),
@@ -159,32 +160,34 @@ fn events(asked: &Asked, (query, person): Read<'_, '_, '_, '_>) -> Found<Value> 
     let which = include.as_deref().map_or(Which::All, Which::Named);
     let page = query.event_page(person.handle, which, before, asked.limit())?;
     let next = page.next.map(place_text);
-    let data: Vec<Value> = page.events.iter().map(event).collect();
-    Ok(Ok(json!({ "data": data, "cursor": asked.cursor(next.as_deref()) })))
+    let data = page.events.into_iter().map(event).collect();
+    Ok(Ok(Part::Events(Listed { data, cursor: asked.cursor(next.as_deref()) })))
 }
 
-fn event(event: &Owned) -> Value {
-    let message = &event.message;
-    let (body, unreadable) = match stored(&message.message_id, &message.body) {
+fn event(event: Owned) -> Event {
+    let message = event.message;
+    let (mut body, unreadable) = match stored(&message.message_id, &message.body) {
         Ok(body) => (body, None),
         Err(why) => (Value::Null, Some(why)),
     };
-    let mut told = json!({
-        "type": message.message_type.as_str(),
-        "event": message.name,
-        "message_id": message.message_id,
-        "timestamp": iso(event.ts),
-        "received_at": iso(event.received_at),
-        "source_id": message.source,
-        "properties": body.get("properties").cloned().unwrap_or(json!({})),
-        "traits": body.get("traits").cloned().unwrap_or(Value::Null),
-        "context": body.get("context").cloned().unwrap_or(json!({})),
-        "external_ids": message.ids.iter().map(|(t, v)| json!({ "type": t, "id": v })).collect::<Vec<_>>(),
-    });
-    if let Some(why) = unreadable {
-        told["unreadable"] = why.into();
+    let mut part = |name: &str| body.get_mut(name).map(Value::take);
+    Event {
+        event_type: message.message_type.as_str().to_owned(),
+        event: message.name,
+        message_id: message.message_id,
+        timestamp: time(event.ts),
+        received_at: time(event.received_at),
+        source_id: message.source,
+        properties: part("properties").unwrap_or_else(|| json!({})),
+        traits: part("traits").unwrap_or(Value::Null),
+        context: part("context").unwrap_or_else(|| json!({})),
+        external_ids: message
+            .ids
+            .into_iter()
+            .map(|(id_type, id)| onefold_api::Identifier { id_type, id })
+            .collect(),
+        unreadable,
     }
-    told
 }
 
 fn place_text((ts, at): Place) -> String {
@@ -216,7 +219,8 @@ mod tests {
             body: body.as_bytes().to_vec(),
         };
         let at = EventRef { position: Position(0), index: 0 };
-        event(&Owned { ts: Timestamp(5), received_at: Timestamp(6), at, message })
+        serde_json::to_value(event(Owned { ts: Timestamp(5), received_at: Timestamp(6), at, message }))
+            .unwrap()
     }
 
     #[test]

@@ -22,6 +22,7 @@ async fn while_the_journal_takes_nothing_nothing_further_goes_and_nothing_is_los
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     let status_now = status(&delivery);
     assert!(status_now.trouble.as_ref().unwrap().contains("disk"), "{status_now:?}");
+    assert_eq!(delivery.failure(), None, "there may be room again");
     // As long as it is not known that the disk is full other lanes go on, each by one effect.
     assert!(world.calls().len() == sent && sent <= 10, "{sent} were sent");
     assert_eq!((status_now.delivered, status_now.dead, world.left()), (0, 0, 40));

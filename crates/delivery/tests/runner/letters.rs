@@ -227,7 +227,7 @@ async fn what_was_overtaken_is_sent_as_it_stands_now() {
         });
     }
     for (number, property, value, event) in [
-        (1, "t2", serde_json::json!(5), "Trait Computed"),
+        (1, "orders", serde_json::json!(5), "Trait Computed"),
         (2, "plan", serde_json::Value::Null, "Trait Computed"),
         (3, "vip", serde_json::json!(false), "Audience Exited"),
     ] {

@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failure in a test's own helper is a failed test")]
 
+mod bytes;
 mod change;
 mod deleted;
+mod depth;
 mod disk;
+mod ends;
 mod letters;
+mod nameless;
 mod order;
 mod patience;
 mod redriven;

@@ -173,13 +173,34 @@ async fn one_lane_that_always_fails_neither_opens_the_breaker_nor_takes_the_room
     until(Duration::from_secs(1), || status(&delivery).delivered == 200).await;
     let status = status(&delivery);
     assert_eq!((status.breaker, &status.trouble), (BreakerState::Closed, &None));
-    assert!(status.queued <= 16, "{status:?}");
+    assert!(status.held <= 16, "{status:?}");
     assert!(world.came().iter().filter(|number| *number % 2 == 0).all(|number| *number == 2));
     world.plan(|_| took());
     until(Duration::from_secs(10), || world.left() == 0).await;
     let lane: Vec<u64> =
         world.came().into_iter().filter(|number| number % 2 == 0).skip_while(|n| *n == 2).collect();
     assert_eq!(lane, (2..=200).map(|number| number * 2).collect::<Vec<_>>(), "in order, each once");
+    delivery.stop().await;
+}
+
+/// LANE-5: with more waiting than the window holds, a retry has its turn among what was read before it was due.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_due_does_not_wait_behind_the_whole_backlog() {
+    let mut world = World::new();
+    (world.options.window, world.options.in_flight) = (10, 1);
+    let second = Duration::from_secs(1);
+    let failed = AtomicBool::new(false);
+    world.plan(move |call| {
+        let is_first = call.effects() == [3] && !failed.swap(true, Ordering::SeqCst);
+        if is_first { down() } else { took_after(second) }
+    });
+    (1..=300).for_each(|number| world.emit(number, number));
+    let delivery = world.start();
+    until(second, || world.left() == 0).await;
+    let came = world.came();
+    let turn = came.iter().rposition(|number| *number == 3).unwrap();
+    // What was read by then: the window, and half of it again for what went meanwhile.
+    assert!((4..=30).contains(&turn), "it was number {turn} of {}", came.len());
     delivery.stop().await;
 }
 

@@ -3,7 +3,7 @@
 pub use crate::stood::Stood;
 use onefold_connector::{Answer, Connector, Outcome, Outcomes, Rendered};
 use onefold_delivery::{Connect, Delivery, Options, Status};
-use onefold_log::{ManualClock, MemoryLog};
+use onefold_log::{Clock, ManualClock, MemoryLog};
 use onefold_store::{Bytes, Direction, Error, KeyRange, MemoryStore, Progress, Read, Store, Table, Txn};
 use onefold_types::effect::{Cause, Change, Effect};
 use onefold_types::{AudienceId, Catalogue, DestinationId, Identifier, ProfileHandle, Timestamp, outbox};
@@ -23,11 +23,17 @@ pub struct Disk {
     pub inner: MemoryStore,
     pub is_full: AtomicBool,
     pub is_unreadable: AtomicBool,
+    pub is_poisoned: AtomicBool,
 }
 
 impl Disk {
     pub fn fill(&self, full: bool) {
         self.is_full.store(full, Ordering::SeqCst);
+    }
+
+    /// A write failed: what is there is unknown, so nothing more is accepted, for good.
+    pub fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::SeqCst);
     }
 
     pub fn hide(&self, hidden: bool) {
@@ -67,6 +73,9 @@ impl Txn for DiskTxn<'_> {
     }
 
     fn commit(self: Box<Self>) -> Result<(), Error> {
+        if self.1.is_poisoned.load(Ordering::SeqCst) {
+            return Err(Error::Poisoned { reason: "the disk was full for a moment".into() });
+        }
         if self.1.is_full.load(Ordering::SeqCst) { Err(Error::DiskFull) } else { self.0.commit() }
     }
 }
@@ -102,6 +111,8 @@ pub enum Deed {
     Say(Outcome),
     /// Answers when it is told to.
     Hold(Arc<Notify>, Outcome),
+    /// Answers after a while.
+    After(Duration, Outcome),
     /// Never answers.
     Hang,
     /// Has a bug.
@@ -110,6 +121,11 @@ pub enum Deed {
 
 pub fn took() -> Deed {
     Deed::Say(Outcome::Delivered(answer(204)))
+}
+
+/// Takes it, and says so after a while.
+pub fn took_after(pause: Duration) -> Deed {
+    Deed::After(pause, Outcome::Delivered(answer(204)))
 }
 
 pub fn down() -> Deed {
@@ -192,6 +208,10 @@ impl Connector for Hook {
                     gate.notified().await;
                     outcome
                 }
+                Deed::After(pause, outcome) => {
+                    tokio::time::sleep(pause).await;
+                    outcome
+                }
                 Deed::Hang => std::future::pending().await,
                 Deed::Panic => panic!("a bug in a connector"),
             };
@@ -256,7 +276,7 @@ impl World {
         let ids: serde_json::Map<String, Value> =
             keys.iter().zip(1..).map(|(key, id)| ((*key).to_owned(), json!(id))).collect();
         serde_json::from_value(json!({
-            "version": 1, "rules_version": 1, "next_id": 9, "sources": {}, "traits": {}, "primitives": {},
+            "version": 1, "rules_version": 1, "next_id": 9, "sources": {}, "traits": { "orders": 2 }, "primitives": {},
             "workspace": { "version": 1, "workspace": "acme", "destinations": destinations },
             "audiences": { "vip": 1 }, "destinations": ids, "audience_versions": {}, "trait_versions": {},
         }))
@@ -264,6 +284,11 @@ impl World {
     }
 
     pub fn delivery(&self) -> Delivery {
+        self.delivery_by(self.clock.clone())
+    }
+
+    /// The same by another clock.
+    pub fn delivery_by(&self, clock: Arc<dyn Clock>) -> Delivery {
         let receiver = self.receiver.clone();
         let connect: Connect = Arc::new(move |destination| {
             let batch = destination.config["batch"].as_u64().unwrap_or(1);
@@ -279,7 +304,7 @@ impl World {
             self.journal.clone(),
             self.log.clone(),
             self.standing.clone(),
-            self.clock.clone(),
+            clock,
             self.options,
         )
         .with_connectors(connect)

@@ -123,14 +123,28 @@ impl Connector for Webhook {
             match (self.config.batch, items) {
                 (None, [item]) => vec![self.post(&item.id, item.body.clone(), now).await],
                 (_, items) => {
-                    let bodies: Vec<&[u8]> = items.iter().map(|item| item.body.as_slice()).collect();
-                    let body = [b"{\"batch\":[".as_slice(), &bodies.join(b",".as_slice()), b"]}"].concat();
-                    let outcome = of_each(self.post(&batch_id(items), body, now).await, items.len());
+                    let outcome = of_each(self.post(&batch_id(items), batch(items), now).await, items.len());
                     vec![outcome; items.len()]
                 }
             }
         })
     }
+}
+
+/// The body of a batch, made in one piece: it is as large as all of them.
+fn batch(items: &[Rendered]) -> Vec<u8> {
+    const OPEN: &[u8] = b"{\"batch\":[";
+    let bytes = items.iter().map(|item| item.body.len() + 1).sum::<usize>();
+    let mut body = Vec::with_capacity(OPEN.len() + bytes + 2);
+    body.extend_from_slice(OPEN);
+    for (number, item) in items.iter().enumerate() {
+        if number > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&item.body);
+    }
+    body.extend_from_slice(b"]}");
+    body
 }
 
 /// The id of a batch: the same for the same items, so that a receiver knows a retry.

@@ -33,7 +33,13 @@ impl Query<'_, '_> {
                 Err(_) => None,
             },
         };
-        Ok(record.map(|record| record.cluster).filter(|cluster| *cluster != NO_CLUSTER))
+        let Some(record) = record else { return Ok(None) };
+        // Other rules may write the identifier that the name was made of in another form: then that is theirs (I14).
+        let cluster = match record.cluster {
+            NO_CLUSTER => self.batch.form_in_force(&record)?.map(|(_, record)| record.cluster),
+            cluster => Some(cluster),
+        };
+        Ok(cluster.filter(|cluster| *cluster != NO_CLUSTER))
     }
 
     /// Whoever has the strongest identifier now of those under which `effect` knew somebody, leaving out identifiers that a
@@ -44,6 +50,10 @@ impl Query<'_, '_> {
     pub fn heir(&mut self, effect: &Effect) -> Result<Option<Person>, Error> {
         for id in &effect.ids {
             let Some(record) = self.record_of(id)? else { continue };
+            let record = match record.cluster {
+                NO_CLUSTER => self.batch.form_in_force(&record)?.map_or(record, |(_, form)| form),
+                _ => record,
+            };
             if record.cluster == NO_CLUSTER || !self.is_same(&record, effect) {
                 continue;
             }

@@ -13,14 +13,14 @@ use crate::memory::Ident;
 use crate::rows;
 use onefold_identity::engine::Transition;
 use onefold_identity::graph::{
-    Cluster, Evidence, ForestEdge, Link, Member, NO_CLUSTER, Node, Operation, SeenWith,
+    Cluster, Evidence, ForestEdge, Graph, Link, Member, NO_CLUSTER, Node, Operation, SeenWith,
 };
 use onefold_identity::rules::{Rules, profile_id};
 use onefold_store::{Bytes, Direction, KeyRange, Table};
 use onefold_types::effect::Cause;
 use onefold_types::workspace::IdentityConfig;
 use onefold_types::{NodeId, Position, ProfileHandle, SetId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What a table shall hold, in order of key.
 type Rows = BTreeMap<Bytes, Bytes>;
@@ -46,13 +46,23 @@ impl Batch<'_> {
             let kept: HashSet<&ProfileHandle> = numbers.profiles.values().collect();
             clusters.keys().filter(|handle| !kept.contains(handle)).copied().collect()
         };
+        let mut others = others(&shadow, &numbers, &clusters);
+        for node in self.carriers()? {
+            others.extend(self.node(node)?.map(|record| record.cluster).filter(|it| *it != NO_CLUSTER));
+        }
         // Before they are others, everyone is told what the definitions in force made of them at the cut.
-        for handle in difference.changed.iter().chain(&gone) {
+        for handle in difference.changed.iter().chain(&others) {
             self.catch_up(*handle)?;
         }
         self.memory.flush_graph(self.txn.as_mut())?;
-        self.exchange(&shadow, &numbers)?;
         let cause = Cause::Rules { version: compiled.catalogue.version.0 };
+        for handle in others {
+            if let Some(cluster) = clusters.get(&handle) {
+                self.becomes_other(handle, cluster.clone())?;
+            }
+        }
+        self.renames.because(&cause);
+        self.exchange(&shadow, &numbers)?;
         let handles: HashMap<NodeId, ProfileHandle> = shadow
             .graph
             .clusters()
@@ -69,7 +79,9 @@ impl Batch<'_> {
         }
         for (from, into) in &difference.people.split {
             let Some(&from) = before.get(from) else { continue };
-            let into = into.iter().filter_map(|anchor| handles.get(anchor)).copied().collect();
+            let into: Vec<ProfileHandle> =
+                into.iter().filter_map(|anchor| handles.get(anchor)).copied().collect();
+            self.came_of(from, &into)?;
             self.keep_transition(&Transition::Split { from, into }, &cause)?;
         }
         let mut changed = difference.changed;
@@ -96,10 +108,9 @@ impl Batch<'_> {
     /// What waits to be sent of a profile that another takes over goes before what is sent of the other.
     fn absorb_lane(&mut self, into: ProfileHandle, from: ProfileHandle) -> Result<(), Error> {
         let Some(gone) = self.memory.profiles.get(self.txn.as_ref(), &from)? else { return Ok(()) };
-        let mut profile = self.memory.profiles.take(self.txn.as_ref(), &into)?.unwrap_or_default();
-        profile.absorbed.extend(&gone.absorbed);
-        profile.absorbed.push(from);
-        self.memory.profiles.put(into, profile);
+        for lane in gone.absorbed.iter().chain([&from]) {
+            self.renames.goes_before(*lane, into);
+        }
         Ok(())
     }
 
@@ -151,7 +162,7 @@ impl Batch<'_> {
             }
         }
         self.memory.clear_graph();
-        Ok(())
+        self.carry_keys()
     }
 
     /// The shadow's nodes; and of those that the new rules do not know, that they were there and how often they began.
@@ -185,17 +196,18 @@ impl Batch<'_> {
         let (mut evidence_rows, mut members) = (Rows::new(), Rows::new());
         let mut mapped = HashMap::from([(SetId(0), SetId(0))]);
         for (nodes, evidence) in sets {
-            let key = rows::nodes_key(&nodes);
+            let key = rows::set_key(&nodes);
             let set = match self.txn.get(Table::Evidence, &key)? {
-                Some(bytes) => rows::decode::<Evidence>("evidence", &bytes)?.set,
+                Some(bytes) => rows::decode::<rows::SetRow>("evidence", &bytes)?.evidence.set,
                 None => {
                     self.memory.counters.next_set += 1;
                     SetId(self.memory.counters.next_set - 1)
                 }
             };
             mapped.insert(evidence.set, set);
-            evidence_rows.insert(key, rows::encode(&Evidence { set, ..evidence.clone() })?);
-            members.extend(nodes.iter().map(|node| (rows::member_key(*node, &nodes), Bytes::default())));
+            members.extend(nodes.iter().map(|node| (rows::member_key(*node, &key), Bytes::default())));
+            let row = rows::SetRow { nodes, evidence: Evidence { set, ..evidence.clone() } };
+            evidence_rows.insert(key.into(), rows::encode(&row)?);
         }
         self.replace(Table::Evidence, evidence_rows)?;
         self.replace(Table::Member, members)?;
@@ -221,6 +233,28 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// The profiles that have other identifiers under a shadow, or are gone. Whoever a customer key comes to may have another
+/// name too.
+fn others(
+    shadow: &Shadow,
+    numbers: &Numbers,
+    clusters: &BTreeMap<ProfileHandle, Cluster>,
+) -> BTreeSet<ProfileHandle> {
+    let mut after: HashMap<ProfileHandle, HashSet<NodeId>> = HashMap::new();
+    for (handle, cluster) in shadow.graph.clusters() {
+        let members = cluster.members.iter().map(|member| numbers.node(member.node)).collect();
+        after.insert(numbers.profile(handle), members);
+    }
+    let is_other = |(handle, cluster): &(&ProfileHandle, &Cluster)| {
+        let same = |after: &HashSet<NodeId>| {
+            after.len() == cluster.members.len()
+                && cluster.members.iter().all(|member| after.contains(&member.node))
+        };
+        !after.get(handle).is_some_and(same)
+    };
+    clusters.iter().filter(is_other).map(|(handle, _)| *handle).collect()
 }
 
 fn node_in(record: &Node, numbers: &Numbers) -> Node {

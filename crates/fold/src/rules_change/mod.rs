@@ -36,7 +36,7 @@ pub enum PreviewError {
 
 impl Reader {
     /// What would become of everybody under other identity rules. Takes as long as reading the history once; what was
-    /// found out is kept for the change itself, which then has only the rest to read.
+    /// found out is kept for ten minutes for the change itself, which then has only the rest to read.
     ///
     /// # Errors
     /// The rules do not compile, or the state or the log could not be read.
@@ -51,5 +51,41 @@ impl Reader {
         })?;
         self.handle().prepared().keep(shadow);
         Ok(preview)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::{Options, Worker};
+    use onefold_log::{ManualClock, MemoryLog, MemoryLogOptions};
+    use onefold_store::MemoryStore;
+    use onefold_types::Timestamp;
+    use std::sync::Arc;
+
+    const MINUTE: i64 = 60_000;
+
+    #[test]
+    fn the_graph_of_a_preview_that_nobody_comes_for_goes() {
+        let clock = Arc::new(ManualClock::at(Timestamp(0)));
+        let log = Arc::new(MemoryLog::new(MemoryLogOptions { clock: clock.clone(), ..Default::default() }));
+        let store = Arc::new(MemoryStore::new());
+        let options = Options { secret: [7; 32], ..Options::default() };
+        let mut worker = Worker::open(log.clone(), store.clone(), options).unwrap();
+        let reader = Reader::new(store, log, worker.handle(), [7; 32]);
+        let rules = IdentityConfig { hub_threshold: 3, ..IdentityConfig::default() };
+        reader.preview(&rules).unwrap();
+        for (minutes, there) in [(5, true), (14, true), (15, false)] {
+            clock.set(Timestamp(minutes * MINUTE));
+            worker.step().unwrap();
+            assert_eq!(worker.handle().prepared().is_there(), there, "after {minutes} minutes");
+        }
+        // A further preview begins its own ten minutes.
+        reader.preview(&rules).unwrap();
+        for (minutes, there) in [(20, true), (29, true), (30, false)] {
+            clock.set(Timestamp(minutes * MINUTE));
+            worker.step().unwrap();
+            assert_eq!(worker.handle().prepared().is_there(), there, "after {minutes} minutes");
+        }
     }
 }

@@ -42,19 +42,47 @@ pub struct Shadow {
     name_ids: HashMap<(MessageType, String), NameId>,
 }
 
-/// The shadow that a preview made, until the change itself takes it. Shared by the fold and its readers.
+/// How long a shadow is kept for the change that may follow its preview: ten minutes. It is as large as the graph.
+const KEPT_MS: i64 = 600_000;
+
+/// The shadow that a preview made, until the change itself takes it or [`KEPT_MS`] have passed. Shared by the fold and
+/// its readers.
 #[derive(Clone, Default)]
-pub(crate) struct Prepared(Arc<Mutex<Option<Shadow>>>);
+pub(crate) struct Prepared(Arc<Mutex<Option<Kept>>>);
+
+struct Kept {
+    shadow: Shadow,
+    /// When it goes; known once the fold has seen it.
+    until: Option<Timestamp>,
+}
 
 impl Prepared {
     /// The shadow under these rules, if it is at hand; one under others goes.
     pub(crate) fn take(&self, identity: &IdentityConfig) -> Option<Shadow> {
-        let shadow = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        shadow.filter(|shadow| shadow.identity == *identity)
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map(|kept| kept.shadow).filter(|shadow| shadow.identity == *identity)
     }
 
     pub(crate) fn keep(&self, shadow: Shadow) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept { shadow, until: None });
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The fold calls it with each step's log time: a shadow that nobody came for goes.
+    pub(crate) fn expire(&self, now: Timestamp) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = kept.as_mut() else { return };
+        if now < *known.until.get_or_insert(now.plus(KEPT_MS)) {
+            return;
+        }
+        let gone = kept.take();
+        drop(kept);
+        // Letting go of gigabytes takes a while, and the fold has more to do. Without a thread it is done here.
+        let _ = std::thread::Builder::new().name("shadow-drop".to_owned()).spawn(move || drop(gone));
     }
 }
 
@@ -222,9 +250,9 @@ impl Batch<'_> {
     pub(super) fn sets(&mut self) -> Result<HashMap<SetId, Vec<NodeId>>, Error> {
         let mut sets = HashMap::new();
         let mut failed = None;
-        self.txn.scan(Table::Evidence, &KeyRange::prefix(&[]), Direction::Forward, &mut |key, value| {
-            match rows::decode::<onefold_identity::graph::Evidence>("evidence", value) {
-                Ok(evidence) => drop(sets.insert(evidence.set, rows::nodes_from(key))),
+        self.txn.scan(Table::Evidence, &KeyRange::prefix(&[]), Direction::Forward, &mut |_, value| {
+            match rows::decode::<rows::SetRow>("evidence", value) {
+                Ok(row) => drop(sets.insert(row.evidence.set, row.nodes)),
                 Err(error) => failed = Some(error),
             }
             failed.is_none()

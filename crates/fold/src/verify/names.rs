@@ -2,6 +2,7 @@
 
 use super::Verification;
 use crate::batch::Batch;
+use crate::carried::carried_from;
 use crate::changes::{Issued, Kept, key_text, node_customer_key, text_customer_key};
 use crate::error::Error;
 use crate::profile::Profile;
@@ -18,6 +19,7 @@ impl Batch<'_> {
         self.each_row(Table::CustomerKey, found, |batch, key, value| match key.split_first() {
             Some((b'n', node)) => batch.issued_key_row(node, value),
             Some((b'k', text)) => batch.key_text_row(text, value),
+            Some((b'c', _)) => batch.carried_row(key, value),
             _ => Ok(Some(format!("the row `{}` of the customer keys has no kind", readable(key)))),
         })?;
         self.each_row(Table::ProfileId, found, Self::profile_id_row)?;
@@ -51,14 +53,15 @@ impl Batch<'_> {
         let members = self.cluster(handle)?.map(|cluster| cluster.members.clone()).unwrap_or_default();
         let (mut is_issued, mut older) = (false, Vec::new());
         for member in members {
-            let Some(row) = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))? else {
-                continue;
-            };
+            let own = self.txn.get(Table::CustomerKey, &node_customer_key(member.node))?;
             // What does not decode is a finding of its own row.
-            let Ok(issued) = rows::decode::<Issued>("ckey", &row) else { continue };
-            is_issued |= issued.1 == *told;
-            if self.is_persons(&member.id_type) && (issued.0, issued.1.as_str()) < (*at, told.as_str()) {
-                older.push(issued.1);
+            let own = own.and_then(|row| rows::decode::<Issued>("ckey", &row).ok());
+            let carried = self.carried_keys(member.node).unwrap_or_default();
+            for issued in own.into_iter().chain(carried.into_iter().map(|(_, issued)| issued)) {
+                is_issued |= issued.1 == *told;
+                if self.is_persons(&member.id_type) && (issued.0, issued.1.as_str()) < (*at, told.as_str()) {
+                    older.push(issued.1);
+                }
             }
         }
         if !is_issued {
@@ -139,6 +142,27 @@ impl Batch<'_> {
             }
             None => format!("customer key {text} leads to identifier {}, which is not known", node.0),
         }))
+    }
+
+    /// What is wrong with the row of a key that came to a node from another.
+    fn carried_row(&self, key: &[u8], value: &[u8]) -> Result<Option<String>, Error> {
+        let (to, from) = carried_from(key)?;
+        let (_, text): Issued = rows::decode("ckey", value)?;
+        let (Some(heir), Some(record)) = (self.stored(to)?, self.stored(from)?) else {
+            return Ok(Some(format!(
+                "customer key {text} came to an identifier that is not known, or from one"
+            )));
+        };
+        let form = self.compiled.rules.normalise(&record.id.id_type, &record.id.value);
+        if form.as_ref() != Ok(&heir.id) {
+            return Ok(Some(format!(
+                "customer key {text} of {} came to {}: expected its form, {form:?}",
+                record.id, heir.id
+            )));
+        }
+        let issued = self.txn.get(Table::CustomerKey, &node_customer_key(from))?;
+        Ok((issued.as_deref() != Some(value))
+            .then(|| format!("customer key {text} came to {}, and is not that of {}", heir.id, record.id)))
     }
 
     /// What is wrong with a profile id's row.

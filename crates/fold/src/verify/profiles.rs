@@ -25,6 +25,15 @@ impl Batch<'_> {
             let handle = ProfileHandle(handle?);
             let Some(profile) = self.memory.profiles.get(self.txn.as_ref(), &handle)? else { continue };
             persons += i64::from(profile.is_person());
+            if !profile.is_person() {
+                let (handle, members) = (handle.0, profile.state.members());
+                found.find(
+                    "ORACLE",
+                    format!(
+                        "profile {handle} owns no event and has a row, audiences {members:?}: expected none"
+                    ),
+                );
+            }
             for audience in profile.state.members() {
                 *sizes.entry(audience.0).or_default() += 1;
                 let row = self.txn.get(Table::AudienceMember, &outbox::member_key(audience.0, handle))?;

@@ -158,7 +158,8 @@ impl Fold {
     /// Effects in words: `+a@5m user_id:u`, in order.
     pub fn told(&self) -> Vec<String> {
         let catalogue = self.catalogue.as_ref().unwrap();
-        let audiences: BTreeMap<_, _> = catalogue.audiences.iter().map(|(key, id)| (*id, key)).collect();
+        let mut audiences: BTreeMap<_, _> = catalogue.audiences.iter().map(|(key, id)| (*id, key)).collect();
+        audiences.extend(catalogue.removed_audiences.iter().map(|(id, key)| (*id, key)));
         let traits: BTreeMap<_, _> = catalogue.traits.iter().map(|(key, id)| (*id, key)).collect();
         let word = |effect: Effect| {
             let what = match &effect.change {

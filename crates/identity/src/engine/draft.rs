@@ -7,9 +7,10 @@
 //!   and nothing changes; if it is legal, a repair must find what follows.
 
 use super::limits::Summary;
-use super::repair::joined_personally;
 use super::settle::NewCluster;
-use super::world::{World, is_live, personal_labels};
+use super::sides::{Near, Sides};
+use super::ways::Ways;
+use super::world::{World, is_live};
 use crate::graph::{ForestEdge, Graph};
 use onefold_types::{NodeId, ProfileHandle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,14 @@ struct Part {
     forest: Vec<ForestEdge>,
     summary: Summary,
     touched: bool,
+    /// Found when they are asked for.
+    sides: Option<Sides>,
+}
+
+impl Part {
+    fn sides(&mut self) -> &mut Sides {
+        self.sides.get_or_insert_with(|| Sides::of(&self.members, &self.forest))
+    }
 }
 
 /// Clusters as they are going to be.
@@ -29,6 +38,8 @@ pub(crate) struct Draft {
     of: BTreeMap<NodeId, usize>,
     /// Shared devices that may have stopped being so.
     recheck: BTreeSet<NodeId>,
+    /// From the anchor, once an edge lay inside its part.
+    ways: Option<Ways>,
 }
 
 /// Whether an edge could be placed.
@@ -63,6 +74,7 @@ impl Draft {
                         None => world.summary_of(node)?,
                     },
                     touched: false,
+                    sides: None,
                 }
             }
             None => Part {
@@ -71,6 +83,7 @@ impl Draft {
                 forest: Vec::new(),
                 summary: world.summary_of(node)?,
                 touched: true,
+                sides: None,
             },
         };
         let index = self.parts.len();
@@ -99,7 +112,14 @@ impl Draft {
             self.note_joining(world, &edge)?;
         }
         if a == b {
-            return self.swap(world, a, edge).map(|()| Placed::Done);
+            self.swap(world, a, edge)?;
+            // A device's edge comes after every personal one, so what is left on the path between the ends is personal.
+            if edge.personal
+                && let Some(sides) = self.parts[a].as_mut().and_then(|part| part.sides.as_mut())
+            {
+                sides.join(edge.u, edge.v);
+            }
+            return Ok(Placed::Done);
         }
         let (Some(x), Some(y)) = (&self.parts[a], &self.parts[b]) else { return Ok(Placed::NeedsRepair) };
         if world.breach(&x.summary, &y.summary).is_some() {
@@ -111,6 +131,13 @@ impl Draft {
             let rejected = world.breach(&near, &far).is_some();
             return Ok(if rejected { Placed::Done } else { Placed::NeedsRepair });
         }
+        self.ways = match self.ways.take() {
+            Some(mut ways) if ways.root() == edge.u => {
+                ways.join(world, &y.forest, edge)?;
+                Some(ways)
+            }
+            _ => None,
+        };
         let (into, from) = if x.members.len() >= y.members.len() { (a, b) } else { (b, a) };
         if let Some(absorbed) = self.parts[from].take()
             && let Some(part) = &mut self.parts[into]
@@ -124,6 +151,16 @@ impl Draft {
             part.forest.push(edge);
             part.summary.absorb(absorbed.summary);
             part.touched = true;
+            part.sides = match (part.sides.take(), absorbed.sides) {
+                (Some(mut sides), Some(more)) => {
+                    sides.extend(more);
+                    if edge.personal {
+                        sides.join(edge.u, edge.v);
+                    }
+                    Some(sides)
+                }
+                _ => None,
+            };
         }
         Ok(Placed::Done)
     }
@@ -136,23 +173,19 @@ impl Draft {
         edge: ForestEdge,
     ) -> Result<(), G::Error> {
         let Some(part) = &mut self.parts[index] else { return Ok(()) };
-        let mut last: Option<ForestEdge> = None;
-        for on_path in path(&part.forest, edge.u, edge.v) {
-            let later = match &last {
-                Some(last) => world.edge_order(&on_path, last)?.is_gt(),
-                None => true,
-            };
-            if later {
-                last = Some(on_path);
-            }
-        }
-        if let Some(last) = last
+        let mut ways = match self.ways.take() {
+            Some(ways) if ways.root() == edge.u => ways,
+            _ => Ways::of(world, edge.u, &part.forest)?,
+        };
+        if let Some(last) = ways.last(edge.v)
             && world.edge_order(&edge, &last)?.is_lt()
             && let Some(slot) = part.forest.iter_mut().find(|known| **known == last)
         {
             *slot = edge;
             part.touched = true;
+            ways.exchange(world, last, edge)?;
         }
+        self.ways = Some(ways);
         Ok(())
     }
 
@@ -163,30 +196,25 @@ impl Draft {
         edge: &ForestEdge,
     ) -> Result<(), G::Error> {
         let (a, b) = (self.load(world, edge.u)?, self.load(world, edge.v)?);
-        if a == b
-            && self.parts[a].as_ref().is_some_and(|part| joined_personally(&part.forest, edge.u, edge.v))
-        {
+        let mut ends = [(a, edge.u), (b, edge.v)];
+        for (index, end) in &mut ends {
+            let Some(part) = &mut self.parts[*index] else { return Ok(()) };
+            *end = part.sides().label(*end);
+        }
+        if ends[0] == ends[1] {
             return Ok(());
         }
-        let mut sides = Vec::with_capacity(2);
-        for (index, end) in [(a, edge.u), (b, edge.v)] {
-            let Some(part) = &self.parts[index] else { return Ok(()) };
-            let mut near = Vec::new();
-            let mut sets = 0u64;
-            for member in personal_side(part, end) {
-                let record = world.node(member)?;
-                if record.near_shared {
-                    near.push(member);
-                    sets += u64::from(record.sets);
-                }
-            }
-            if near.is_empty() {
+        let mut fewest: Option<Near> = None;
+        for (index, label) in ends {
+            let near = self.near(world, index, label)?;
+            if near.nodes.is_empty() {
                 return Ok(());
             }
-            sides.push((sets, near));
+            if fewest.as_ref().is_none_or(|known| near.sets < known.sets) {
+                fewest = Some(near);
+            }
         }
-        sides.sort();
-        for node in sides.swap_remove(0).1 {
+        for node in fewest.unwrap_or_default().nodes {
             for row in world.sets(node)?.iter() {
                 for member in &row.nodes {
                     if world.node(*member)?.shared {
@@ -196,6 +224,30 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Who of a side is in a set with a device of several persons.
+    fn near<G: Graph>(
+        &mut self,
+        world: &mut World<'_, G>,
+        index: usize,
+        label: NodeId,
+    ) -> Result<Near, G::Error> {
+        let Some(part) = &mut self.parts[index] else { return Ok(Near::default()) };
+        let sides = part.sides();
+        if let Some(near) = sides.near(label) {
+            return Ok(near.clone());
+        }
+        let mut near = Near::default();
+        for member in sides.members(label) {
+            let record = world.node(*member)?;
+            if record.near_shared {
+                near.nodes.push(*member);
+                near.sets += u64::from(record.sets);
+            }
+        }
+        sides.note_near(label, near.clone());
+        Ok(near)
     }
 
     /// Whether `devices` and all devices that placed edges cast doubt on are labelled right.
@@ -251,14 +303,13 @@ impl Draft {
 
     /// The person cluster of a node: by part inside the draft, by handle outside.
     fn label<G: Graph>(
-        &self,
+        &mut self,
         world: &mut World<'_, G>,
         node: NodeId,
     ) -> Result<Option<(usize, NodeId, ProfileHandle)>, G::Error> {
         if let Some(index) = self.of.get(&node) {
-            let Some(part) = &self.parts[*index] else { return Ok(None) };
-            let least = personal_side(part, node).into_iter().min().unwrap_or(node);
-            return Ok(Some((*index, least, ProfileHandle(0))));
+            let Some(part) = &mut self.parts[*index] else { return Ok(None) };
+            return Ok(Some((*index, part.sides().label(node), ProfileHandle(0))));
         }
         let record = world.node(node)?;
         if !is_live(&record) {
@@ -278,13 +329,6 @@ impl Draft {
         }
         (old, new)
     }
-}
-
-/// The members that personal edges join with `node`.
-fn personal_side(part: &Part, node: NodeId) -> Vec<NodeId> {
-    let labels = personal_labels(part.members.iter().copied(), &part.forest);
-    let label = labels.get(&node);
-    labels.iter().filter(|(_, other)| Some(*other) == label).map(|(member, _)| *member).collect()
 }
 
 /// The edges on the path between two nodes of a forest; none if there is no path.

@@ -1,5 +1,6 @@
 //! Hubs, and what follows when an identifier begins or ceases to count.
 
+use super::limits::Kind;
 use super::world::World;
 use crate::graph::{Graph, Node, SeenWith};
 use onefold_types::NodeId;
@@ -29,22 +30,26 @@ pub(crate) fn note_seen<G: Graph>(world: &mut World<'_, G>, set: &[NodeId]) -> R
         let record = world.node(*node)?;
         with.push((*node, world.kind_of(&record), record.id.id_type.clone()));
     }
+    // Each node looks only at those that it notes, which are few: not at all of the set.
+    let that = |wanted: fn(&Kind) -> bool| -> Vec<(NodeId, &str)> {
+        let wanted = with.iter().filter(|(_, kind, _)| wanted(kind));
+        wanted.map(|(value, _, id_type)| (*value, id_type.as_str())).collect()
+    };
+    let (unique, person_keys) = (that(|kind| kind.unique), that(|kind| kind.person_key));
     for (node, kind, _) in &with {
         if kind.person && kind.unique {
             continue;
         }
         let before = world.node(*node)?;
-        for (value, value_kind, value_type) in &with {
-            let wanted = if kind.person { value_kind.unique } else { value_kind.person_key };
-            if value != node && wanted {
+        for (value, value_type) in if kind.person { &unique } else { &person_keys } {
+            if value != node {
                 note_value(world, *node, *value, value_type, cap)?;
             }
         }
         let after = world.node(*node)?;
         if !kind.person && sees_several(&after) {
             // Whoever was seen with it from now on, and, as it becomes one of several persons, whoever was so far.
-            let mut near: BTreeSet<NodeId> =
-                with.iter().filter(|(_, kind, _)| kind.person_key).map(|(value, ..)| *value).collect();
+            let mut near: BTreeSet<NodeId> = person_keys.iter().map(|(value, _)| *value).collect();
             if !sees_several(&before) {
                 near.extend(after.seen.values().flat_map(|seen| seen.values.iter().copied()));
             }

@@ -30,7 +30,9 @@ mod limits;
 mod owner;
 mod repair;
 mod settle;
+mod sides;
 mod timeline;
+mod ways;
 pub(crate) mod world;
 
 pub use changes::{Changes, NoOwner, Observed, Owner, Range, Refusal, Transition};

@@ -10,7 +10,7 @@
 //! then edges of devices that are not.
 
 use super::limits::{Breach, Summary};
-use super::world::{World, is_live, neighbours};
+use super::world::{World, is_live};
 use crate::graph::{ForestEdge, Graph, NO_CLUSTER};
 use onefold_types::{NodeId, ProfileHandle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -420,22 +420,4 @@ impl Run<'_> {
         }
         Ok(false)
     }
-}
-
-/// Whether two nodes are joined by personal edges of a forest.
-pub(crate) fn joined_personally(forest: &[ForestEdge], a: NodeId, b: NodeId) -> bool {
-    let near = neighbours(forest.iter().filter(|edge| edge.personal).map(|edge| (edge.u, edge.v)));
-    let mut reached = BTreeSet::from([a]);
-    let mut open = vec![a];
-    while let Some(next) = open.pop() {
-        if next == b {
-            return true;
-        }
-        for other in near.get(&next).into_iter().flatten() {
-            if reached.insert(*other) {
-                open.push(*other);
-            }
-        }
-    }
-    a == b
 }

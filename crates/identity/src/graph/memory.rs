@@ -13,8 +13,8 @@ type StreamKey = (NodeId, Timestamp, EventRef);
 pub struct MemoryGraph {
     idents: BTreeMap<Identifier, NodeId>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
-    evidence: BTreeMap<Vec<NodeId>, Arc<Evidence>>,
-    members: BTreeSet<(NodeId, Vec<NodeId>)>,
+    evidence: BTreeMap<Arc<[NodeId]>, Arc<Evidence>>,
+    members: BTreeSet<(NodeId, Arc<[NodeId]>)>,
     clusters: BTreeMap<ProfileHandle, Arc<Cluster>>,
     links: BTreeMap<NodeId, BTreeMap<Stamp, NodeId>>,
     streams: BTreeMap<StreamKey, (NameId, SetId)>,
@@ -101,7 +101,7 @@ impl MemoryGraph {
 
     /// All sets.
     pub fn sets(&self) -> impl Iterator<Item = (&[NodeId], &Evidence)> {
-        self.evidence.iter().map(|(nodes, record)| (nodes.as_slice(), record.as_ref()))
+        self.evidence.iter().map(|(nodes, record)| (nodes.as_ref(), record.as_ref()))
     }
 
     /// All link rows, by device and in order.
@@ -181,22 +181,24 @@ impl Graph for MemoryGraph {
     }
 
     fn put_evidence(&mut self, nodes: &[NodeId], record: Evidence) -> Result<(), Infallible> {
-        if self.evidence.insert(nodes.to_vec(), Arc::new(record)).is_none() {
-            self.members.extend(nodes.iter().map(|node| (*node, nodes.to_vec())));
+        let set: Arc<[NodeId]> = nodes.into();
+        if self.evidence.insert(set.clone(), Arc::new(record)).is_none() {
+            self.members.extend(nodes.iter().map(|node| (*node, set.clone())));
         }
         Ok(())
     }
 
     fn remove_evidence(&mut self, nodes: &[NodeId]) -> Result<(), Infallible> {
-        self.evidence.remove(nodes);
-        for node in nodes {
-            self.members.remove(&(*node, nodes.to_vec()));
+        if let Some((set, _)) = self.evidence.remove_entry(nodes) {
+            for node in nodes {
+                self.members.remove(&(*node, set.clone()));
+            }
         }
         Ok(())
     }
 
     fn sets_of(&mut self, node: NodeId, visit: &mut dyn FnMut(&[NodeId]) -> bool) -> Result<(), Infallible> {
-        for (_, nodes) in self.members.range((node, Vec::new())..(NodeId(node.0 + 1), Vec::new())) {
+        for (_, nodes) in self.members.range((node, Arc::default())..(NodeId(node.0 + 1), Arc::default())) {
             if !visit(nodes) {
                 break;
             }

@@ -25,6 +25,7 @@ pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 pub struct Api {
     pub log: Arc<MemoryLog>,
+    pub clock: Arc<ManualClock>,
     pub router: Router,
     pub ingest: Ingest,
     pub catalogue: Arc<ArcSwapOption<Catalogue>>,
@@ -80,8 +81,8 @@ impl Api {
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::new(MemoryLog::new(MemoryLogOptions { clock: clock.clone(), ..log }));
         let catalogue = Arc::new(ArcSwapOption::from_pointee(catalogue()));
-        let ingest = Ingest::new(log.clone(), clock, catalogue.clone(), options);
-        Self { log, router: router(ingest.clone()), ingest, catalogue }
+        let ingest = Ingest::new(log.clone(), clock.clone(), catalogue.clone(), options);
+        Self { log, clock, router: router(ingest.clone()), ingest, catalogue }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

@@ -3,7 +3,7 @@
 use super::segment::{self, Segment};
 use super::{Command, FileLog, Shared, lock};
 use crate::error::Error;
-use onefold_types::Position;
+use onefold_types::{Position, Timestamp};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,24 +12,39 @@ use std::sync::{Arc, PoisonError, mpsc};
 /// Bytes copied at a time.
 const COPY: u64 = 1 << 20;
 
-impl Shared {
-    /// LOG-7. From the front, one by one, each durable before the next: a crash leaves no gap. A segment leaves the list
-    /// when its file is surely gone: one whose file could not be removed is tried again, and none behind it goes before.
-    pub(super) fn trim(&self, before: u64) -> Result<Position, Error> {
-        let _one = lock(&self.maintenance);
-        for _ in 0..self.given_up(before) {
-            let Some(first) = lock(&self.state).segments.first().cloned() else { break };
-            match std::fs::remove_file(&first.path) {
-                // Removed by an earlier trim that failed behind it.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                removed => removed.map_err(|e| Error::io("remove", &first.path, e))?,
-            }
-            segment::sync_directory(&self.options.directory)?;
-            lock(&self.state).segments.remove(0);
+/// LOG-7. From the front, one by one, each durable before the next: a crash leaves no gap. A segment leaves the list when
+/// its file is surely gone: one whose file could not be removed is tried again, and none behind it goes before.
+pub(super) fn trim(log: &FileLog, before: u64) -> Result<Position, Error> {
+    let shared = &log.shared;
+    let _one = lock(&shared.maintenance);
+    for _ in 0..shared.given_up(before) {
+        let Some(first) = lock(&shared.state).segments.first().cloned() else { break };
+        match std::fs::remove_file(&first.path) {
+            // Removed by an earlier trim that failed behind it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|e| Error::io("remove", &first.path, e))?,
         }
-        Ok(self.first())
+        segment::sync_directory(&shared.options.directory)?;
+        lock(&shared.state).segments.remove(0);
     }
+    // The one that is written to never goes: closed now, it goes when all of it is too old. A log that little comes to
+    // would keep its records for ever.
+    if shared.is_active_too_old()? {
+        roll(log)?;
+    }
+    Ok(shared.first())
+}
 
+/// Has the writer, whose the active segment is, close it and go on in the next.
+fn roll(log: &FileLog) -> Result<(), Error> {
+    let (done, rolled) = mpsc::channel();
+    let roll = Command::Roll(Box::new(move |outcome| drop(done.send(outcome))));
+    log.enqueue(roll).map_err(|(error, _)| error)?;
+    let gone = |_| Error::Poisoned { reason: "the writer thread ended".into() };
+    rolled.recv().map_err(gone)?
+}
+
+impl Shared {
     /// Where the log would begin after `trim(before)`.
     pub(super) fn trims_to(&self, before: u64) -> Position {
         let given_up = self.given_up(before);
@@ -40,11 +55,25 @@ impl Shared {
         Position(lock(&self.state).segments.first().map_or(0, |segment| segment.base))
     }
 
+    /// What was received before this is too old.
+    fn oldest(&self) -> Option<Timestamp> {
+        let age = i64::try_from(self.options.retention.age?.as_millis()).unwrap_or(i64::MAX);
+        Some(self.options.clock.now().minus(age))
+    }
+
+    /// Whether the first record of the active segment, if there is one, is too old.
+    fn is_active_too_old(&self) -> Result<bool, Error> {
+        let Some(oldest) = self.oldest() else { return Ok(false) };
+        let state = lock(&self.state);
+        let (active, tail) = (state.segments.last().cloned(), state.tail);
+        drop(state);
+        let Some(active) = active.filter(|active| active.base < tail) else { return Ok(false) };
+        Ok(self.header(&active, active.base, tail)?.rt < oldest)
+    }
+
     /// How many segments, counted from the front, end at or before `before` and are given up by the retention rule.
     fn given_up(&self, before: u64) -> usize {
-        let (bytes, age) = (self.options.retention.bytes, self.options.retention.age);
-        let oldest =
-            age.map(|age| self.options.clock.now().minus(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let (bytes, oldest) = (self.options.retention.bytes, self.oldest());
         let segments = lock(&self.state).segments.clone();
         let sizes: Vec<u64> =
             segments.iter().map(|segment| segment.file().metadata().map_or(0, |m| m.len())).collect();
@@ -74,12 +103,7 @@ pub(super) fn redact(log: &FileLog, position: u64, payload: &[u8]) -> Result<(),
         return Err(Error::TooLarge { length: payload.len(), limit: header.length as usize });
     }
     if lock(&shared.state).segments.last().is_some_and(|active| active.base == segment.base) {
-        // The writer has the active one: it closes it and goes on in the next.
-        let (done, rolled) = mpsc::channel();
-        let roll = Command::Roll(Box::new(move |outcome| drop(done.send(outcome))));
-        log.enqueue(roll).map_err(|(error, _)| error)?;
-        let gone = |_| Error::Poisoned { reason: "the writer thread ended".into() };
-        rolled.recv().map_err(gone)??;
+        roll(log)?;
     }
     let (segment, end) = shared.segment_at(position).ok_or_else(not_found)?;
     let mut frame = Vec::new();

@@ -19,8 +19,9 @@ pub(crate) mod recover;
 mod segment;
 mod writer;
 
-pub use options::{Faults, FileLogOptions, Operation, Retention, Verdict};
+pub use options::{Faults, FileLogOptions, OnPoisoned, Operation, Retention, Verdict};
 
+use crate::clock;
 use crate::error::Error;
 use crate::frame::span_of;
 use crate::{Entry, Log, OnAppended};
@@ -130,10 +131,14 @@ impl Shared {
     fn poison(&self, reason: &str) -> Error {
         tracing::error!(reason, "the log accepts nothing until it is opened again");
         let mut queue = lock(&self.queue);
+        let is_first = queue.poison.is_none();
         let reason = queue.poison.get_or_insert_with(|| reason.into()).clone();
         let waiting = std::mem::take(&mut queue.commands);
         queue.bytes = 0;
         drop(queue);
+        if let Some(told) = self.options.on_poisoned.as_ref().filter(|_| is_first) {
+            told(&reason);
+        }
         let error = Error::Poisoned { reason };
         for command in waiting {
             match command {
@@ -179,6 +184,7 @@ impl FileLog {
                 (0, Timestamp::MIN)
             }
         };
+        clock::say_if_ahead(rt, options.clock.now());
         let active = segments.last().cloned().ok_or(Error::Options { expected: "a segment" })?;
         let shared = Arc::new(Shared {
             options,
@@ -189,7 +195,7 @@ impl FileLog {
             maintenance: Mutex::default(),
             _only_writer: only_writer,
         });
-        let writer = writer::Writer::new(shared.clone(), active, tail);
+        let writer = writer::Writer::new(shared.clone(), active, tail, rt);
         let thread = std::thread::Builder::new().name("log-writer".into()).spawn(move || writer.run());
         let thread = thread.map_err(|e| Error::io("start the writer of", &directory, e))?;
         Ok(Self { shared, writer: Some(thread) })
@@ -265,8 +271,12 @@ impl Log for FileLog {
     }
 
     fn raise_time(&self, at_least: Timestamp) {
+        let now = self.shared.options.clock.now();
         let mut state = lock(&self.shared.state);
-        state.rt = state.rt.max(at_least);
+        if at_least > state.rt {
+            clock::say_if_ahead(at_least, now);
+            state.rt = at_least;
+        }
     }
 
     fn wait(&self, seen: Position, timeout: Duration) -> Position {
@@ -288,7 +298,7 @@ impl Log for FileLog {
     }
 
     fn trim(&self, before: Position) -> Result<Position, Error> {
-        self.shared.trim(before.0)
+        maintain::trim(self, before.0)
     }
 
     fn redact(&self, position: Position, payload: Vec<u8>) -> Result<(), Error> {

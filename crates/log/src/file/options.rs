@@ -1,8 +1,9 @@
 //! What a [`super::FileLog`] is opened with. Every limit has a name here.
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::frame;
+use crate::held::HeldClock;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,12 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub struct Retention {
     /// Segments are given up while the log is larger.
     pub bytes: Option<u64>,
-    /// Segments whose youngest record is older are given up.
+    /// Segments whose youngest record is older are given up; the last one is closed when its first record is older.
     pub age: Option<Duration>,
 }
+
+/// Told why a log takes nothing more.
+pub type OnPoisoned = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How and where a log is kept.
 #[derive(Clone)]
@@ -38,6 +42,9 @@ pub struct FileLogOptions {
     pub clock: Arc<dyn Clock>,
     /// Says whether the disk has room for a further segment of so many bytes; without it, only the disk itself says so.
     pub room: Option<Arc<dyn Fn(u64) -> bool + Send + Sync>>,
+    /// Told why, once, when the log is poisoned (LOG-6): nothing more is accepted then, so whoever serves has to stop. Called
+    /// on the thread that met the failure, before those who wait are told; must be quick and call nothing of the log.
+    pub on_poisoned: Option<OnPoisoned>,
     /// Makes file operations fail, for tests.
     pub faults: Option<Arc<dyn Faults>>,
 }
@@ -53,8 +60,9 @@ impl FileLogOptions {
             queue_bytes_max: 64 << 20,
             group_bytes_max: 8 << 20,
             retention: Retention::default(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(HeldClock::system()),
             room: None,
+            on_poisoned: None,
             faults: None,
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Writer {
     active: Arc<Segment>,
     /// The position that the next frame gets.
     end: u64,
+    /// The receive time of the last record.
+    last: Timestamp,
     buffer: Vec<u8>,
     /// Reserves the next segment.
     preparing: Option<JoinHandle<Result<File, Error>>>,
@@ -50,8 +52,8 @@ impl Drop for PoisonOnUnwind {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, active: Arc<Segment>, end: u64) -> Self {
-        Self { shared, active, end, buffer: Vec::new(), preparing: None }
+    pub(super) fn new(shared: Arc<Shared>, active: Arc<Segment>, end: u64, last: Timestamp) -> Self {
+        Self { shared, active, end, last, buffer: Vec::new(), preparing: None }
     }
 
     /// Serves the queue until the log closes or is poisoned.
@@ -145,6 +147,7 @@ impl Writer {
         let outcome = self.write_and_sync();
         if outcome.is_ok() {
             self.end += self.buffer.len() as u64;
+            self.last = rt;
         }
         self.shared.end_group(self.end);
         if self.buffer.capacity() > BUFFER_KEPT_MAX {
@@ -218,8 +221,8 @@ impl Writer {
         file.set_len(self.active.offset(self.end)).map_err(|e| Error::io("cut", path, e))?;
         file.sync_all().map_err(|e| Error::io("sync", path, e))?;
         drop(file);
-        let floor = lock(&self.shared.state).rt;
-        let segment = Segment::begin(&self.shared.options.directory, prepared, self.end, floor)?;
+        // Not the log's time, which may be later: retention goes by the youngest record.
+        let segment = Segment::begin(&self.shared.options.directory, prepared, self.end, self.last)?;
         self.active = Arc::new(segment);
         lock(&self.shared.state).segments.push(self.active.clone());
         Ok(())

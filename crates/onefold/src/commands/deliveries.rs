@@ -18,6 +18,10 @@ pub(crate) async fn run(deliveries: Deliveries) -> Result<ExitCode, Failed> {
         }
         Letters::Retry { destination, all: true, .. } => retry_all(&remote, &destination, as_json).await?,
         Letters::Retry { destination, number, .. } => retry(&remote, &destination, &number, as_json).await?,
+        Letters::Discard { destination, number } => {
+            discard(&remote, &destination, &number, as_json).await?;
+            0
+        }
     };
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -47,6 +51,9 @@ async fn list(remote: &Remote, wanted: Option<&str>, as_json: bool) -> Result<()
             known["failed"],
             known["dead"]
         );
+        if let Some(trouble) = known["trouble"].as_str() {
+            say!("  nothing goes on: {}", clean(trouble));
+        }
         if known["last_error"].is_object() {
             let rests =
                 if known["breaker"] == "closed" { "" } else { "; it is left alone, and asked now and then" };
@@ -84,6 +91,20 @@ async fn retry(remote: &Remote, destination: &str, numbers: &[u64], as_json: boo
         say!("{number}: {outcome} ({})", said(&answer["answer"]));
     }
     Ok(refused)
+}
+
+/// Gives letters up. A line as soon as one is: what was done is known even if the next one fails.
+async fn discard(remote: &Remote, destination: &str, numbers: &[u64], as_json: bool) -> Result<(), Failed> {
+    for number in numbers {
+        let letter = format!("{}/dead-letters/{number}/discard", path(destination));
+        remote.ask(Method::POST, &letter, None).await?;
+        if as_json {
+            say!("{}", json!({ "number": number, "outcome": "discarded" }));
+        } else {
+            say!("{number}: discarded");
+        }
+    }
+    Ok(())
 }
 
 /// Letters that one request sends again: few enough to see how it goes.

@@ -1,13 +1,13 @@
 //! `onefold profile`: who someone is, what they did, and why.
 
 mod get;
+mod timeline;
 mod why;
 
 use crate::args::{Ask, Profile};
 use crate::commands::profiles::Profiles;
-use crate::commands::text::{clean, cut, table};
+use crate::commands::text::clean;
 use crate::http::{Failed, Remote};
-use crate::out::{put, say};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -21,7 +21,10 @@ pub(crate) async fn run(profile: Profile) -> Result<ExitCode, Failed> {
     let as_json = profile.server.json;
     match &profile.ask {
         Ask::Get { id } => get::run(&Profiles::of(&remote).await?, id, as_json).await?,
-        Ask::Timeline { id } => timeline(&Profiles::of(&remote).await?, id, as_json).await?,
+        Ask::Timeline { id, limit, all } => {
+            let most = if *all { u64::MAX } else { *limit };
+            timeline::run(&Profiles::of(&remote).await?, id, most, as_json).await?;
+        }
         Ask::Why { a, b } => why::run(&remote, a, b, as_json).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -35,20 +38,4 @@ fn text(value: &Value) -> String {
 /// The items of a list.
 fn items(list: &Value) -> &[Value] {
     list["data"].as_array().map_or(&[], Vec::as_slice)
-}
-
-async fn timeline(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Result<(), Failed> {
-    let events = profiles.part(id, "events?limit=50").await?;
-    if as_json {
-        say!("{events:#}");
-        return Ok(());
-    }
-    let row = |event: &Value| {
-        let name = cut(event["event"].as_str().unwrap_or_default(), NAME_COLUMNS);
-        let properties = cut(&event["properties"].to_string(), VALUE_COLUMNS);
-        vec![text(&event["timestamp"]), text(&event["type"]), name, properties]
-    };
-    let rows: Vec<_> = items(&events).iter().map(row).collect();
-    put!("{}", table(&rows));
-    Ok(())
 }

@@ -47,13 +47,16 @@ fn tell(number: u64, outcome: &str, as_json: bool) {
 }
 
 async fn list(remote: &Remote, from: u64, bodies: bool, as_json: bool) -> Result<(), Failed> {
+    // A page with bodies is large: asked for only where they are shown.
+    let wanted = if bodies { "&bodies=true" } else { "" };
     let mut cursor = Some(from);
     let mut all = Vec::new();
     let mut shown = 0;
     let mut dropped = Value::Null;
     while let Some(from) = cursor {
-        let mut page =
-            remote.ask(Method::GET, &format!("/api/quarantine?cursor={from}&limit=500"), None).await?;
+        let mut page = remote
+            .ask(Method::GET, &format!("/api/quarantine?cursor={from}&limit=500{wanted}"), None)
+            .await?;
         dropped = page["dropped"].take();
         cursor = page["cursor"].as_u64();
         let Value::Array(items) = page["data"].take() else { continue };

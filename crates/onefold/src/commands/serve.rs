@@ -2,17 +2,21 @@
 
 use crate::args::{LogFormat, Serve};
 use crate::http::Failed;
+use crate::server::Running;
+use crate::stop::Stop;
 use crate::{server, workspace_file};
+use onefold_types::document::Document;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Logs to stderr, at `info` unless `ONEFOLD_LOG` says otherwise.
 pub(crate) fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("ONEFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // That a line cannot be written would be told on stderr too, by a macro that panics if it cannot.
+    let builder = builder.log_internal_errors(false);
     // Another subscriber is there already only in tests.
     drop(match format {
         LogFormat::Text => builder.try_init(),
@@ -66,11 +70,28 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
             Some(read.map_err(|error| Failed::because(&error))?)
         }
     };
+    // From here on a signal asks: a start can take long, and what it has begun has to end in order.
+    let mut stop = Stop::listen()?;
     let running = server::start(&serve).await?;
+    let outcome = until_stopped(&running, workspace, &mut stop).await;
+    running.stop().await;
+    outcome
+}
+
+/// Applies the workspace file, says that the server is ready, and waits until somebody stops it or it cannot go on.
+async fn until_stopped(
+    running: &Running,
+    workspace: Option<Document>,
+    stop: &mut Stop,
+) -> Result<ExitCode, Failed> {
     if let Some(workspace) = workspace {
         let admin = running.admin.clone();
-        let applying = async move { admin.apply_at_start(workspace).await };
-        applied(applying, APPLIED_WITHIN).await.map_err(Failed)?;
+        let applying = applied(async move { admin.apply_at_start(workspace).await }, APPLIED_WITHIN);
+        tokio::select! {
+            outcome = applying => outcome.map_err(Failed)?,
+            () = stop.asked() => return Ok(ExitCode::SUCCESS),
+            () = running.failed() => return Ok(ExitCode::FAILURE),
+        }
     }
     let shown = running.new_token.iter().map(|token| format!("admin token (shown once): {token}\n"));
     let ready = format!(
@@ -79,14 +100,10 @@ pub(crate) async fn run(serve: Serve) -> Result<ExitCode, Failed> {
     );
     // A server serves, whether anybody reads this or not.
     drop(std::io::stdout().write_all((shown.collect::<String>() + &ready).as_bytes()));
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failed::new(error.to_string()))?;
-    let code = tokio::select! {
-        _ = terminate.recv() => ExitCode::SUCCESS,
-        _ = tokio::signal::ctrl_c() => ExitCode::SUCCESS,
-        () = running.fold_failed() => ExitCode::FAILURE,
-    };
-    running.stop().await;
-    Ok(code)
+    Ok(tokio::select! {
+        () = stop.asked() => ExitCode::SUCCESS,
+        () = running.failed() => ExitCode::FAILURE,
+    })
 }
 
 #[cfg(test)]

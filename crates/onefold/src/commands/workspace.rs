@@ -152,7 +152,8 @@ pub(crate) async fn export(export: Export) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// JSON as YAML: `arbitrary_precision` gives a number a form that only `serde_json` reads back.
+/// JSON as the YAML of a workspace file, in which `${` is a variable's; `arbitrary_precision` gives a number a form that only
+/// `serde_json` reads back.
 struct Plain<'a>(&'a Value);
 
 impl serde::Serialize for Plain<'_> {
@@ -167,6 +168,7 @@ impl serde::Serialize for Plain<'_> {
             Value::Object(members) => {
                 serializer.collect_map(members.iter().map(|(key, item)| (key, Plain(item))))
             }
+            Value::String(text) => serializer.serialize_str(&workspace_file::escaped(text)),
             other => other.serialize(serializer),
         }
     }

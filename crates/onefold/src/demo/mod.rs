@@ -7,6 +7,7 @@ use crate::args::{Demo, LogFormat, Serve};
 use crate::http::{Failed, Remote};
 use crate::out::say;
 use crate::server::Running;
+use crate::stop::Stop;
 use crate::{commands, server, workspace_file};
 use hyper::Method;
 use onefold_types::document::Document;
@@ -18,7 +19,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The sample shop's write key.
 const WRITE_KEY: &str = "wk_shop_web";
@@ -92,26 +92,6 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
-}
-
-/// Ctrl-C, or what asks a service to stop.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, Failed> {
-        let listen = |kind| signal(kind).map_err(|error| Failed::new(error.to_string()));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// The data folder. One that nobody named goes when the demo ends, however it ends.

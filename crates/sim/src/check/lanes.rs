@@ -4,7 +4,7 @@ use super::Mismatch;
 use super::people::defined;
 use crate::dump;
 use crate::model::{Expected, Model};
-use onefold_types::effect::{Change, Effect};
+use onefold_types::effect::{Cause, Change, Effect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -52,29 +52,36 @@ pub(super) fn transitions(
     Ok(())
 }
 
-/// Whoever joins on the customer key is told of an exit under the one that the entry had, however the profile came to its
-/// end, if identity left it as it was. One that lost an identifier since may have lost its key with it, and one that
-/// gained one may have an older.
+/// NAME-1: whoever knows people by customer key or user id is told of an exit under those that the entry had, whatever
+/// became of the profile meanwhile; one who had none may have got one. And nobody is told anew who has the name of before.
 pub(super) fn keys(outbox: &[(u64, Effect)]) -> Result<(), Mismatch> {
+    let name = |effect: &Effect| {
+        let user = effect.ids.iter().find(|id| id.id_type == "user_id").map(|id| id.value.clone());
+        (effect.customer_key.clone(), user)
+    };
     let mut entries = BTreeMap::new();
+    let mut exits: BTreeMap<_, &Effect> = BTreeMap::new();
     for (_, effect) in outbox {
         match &effect.change {
             Change::Entered { audience, .. } => {
-                entries.insert((effect.destination, effect.profile, *audience), effect);
+                let key = (effect.destination, effect.profile, *audience);
+                let again = exits
+                    .remove(&key)
+                    .filter(|exit| (exit.effective, &exit.cause) == (effect.effective, &effect.cause));
+                let is_defined = matches!(effect.cause, Cause::Definition);
+                if let Some(exit) = again.filter(|exit| !is_defined && name(exit) == name(effect)) {
+                    return Err(format!("{effect:?}\n  is told anew under the name that ended: {exit:?}"));
+                }
+                entries.insert(key, effect);
             }
             Change::Exited { audience } => {
-                let entry = entries.remove(&(effect.destination, effect.profile, *audience));
-                let has_all = |entry: &&Effect| entry.ids.iter().all(|id| effect.ids.contains(id));
-                let Some(entry) = entry.filter(has_all).filter(|entry| entry.customer_key.is_some()) else {
-                    continue;
-                };
-                if effect.customer_key.is_none() {
-                    return Err(format!("{effect:?}\n  ends without a customer key what had one: {entry:?}"));
-                }
-                if effect.ids.len() == entry.ids.len() && effect.customer_key != entry.customer_key {
-                    return Err(format!(
-                        "{effect:?}\n  ends under another customer key what began: {entry:?}"
-                    ));
+                let key = (effect.destination, effect.profile, *audience);
+                exits.insert(key, effect);
+                let Some(entry) = entries.remove(&key) else { continue };
+                let (began, ends) = (name(entry), name(effect));
+                let other_key = began.0.is_some() && began.0 != ends.0;
+                if other_key || began.1.is_some() && began.1 != ends.1 {
+                    return Err(format!("{effect:?}\n  ends under another name what began: {entry:?}"));
                 }
             }
             _ => {}
@@ -95,24 +102,43 @@ fn one_lane(
 ) -> Result<(), Mismatch> {
     let mut expected: Vec<&Expected> = expected.to_vec();
     expected.sort();
-    let mut at = 0;
-    // What one instant of one step causes comes in any order.
+    // What one instant of one step causes comes in any order. Where it ends is not certain if the next step is at the same
+    // instant: all ends that can be are followed.
+    let (mut at, mut farthest) = (BTreeSet::from([0]), 0);
     for group in expected.chunk_by(|a, b| (a.step, a.effective) == (b.step, b.effective)) {
-        let mut wanted: Vec<&Expected> = group.to_vec();
-        while let Some((effective, what, _)) = sent.get(at) {
-            let is = |expected: &&Expected| (expected.effective, &expected.what) == (*effective, what);
-            let Some(found) = wanted.iter().position(is) else { break };
-            wanted.swap_remove(found);
-            at += 1;
-        }
-        if wanted.iter().any(|expected| !expected.may_lack) {
-            return Err(lane_mismatch(model, destination, lane, &expected, sent, at));
-        }
+        at = at.iter().flat_map(|at| ends(group, sent, *at)).collect();
+        let Some(last) = at.last() else {
+            return Err(lane_mismatch(model, destination, lane, &expected, sent, farthest));
+        };
+        farthest = *last;
     }
-    if at < sent.len() {
-        return Err(lane_mismatch(model, destination, lane, &expected, sent, at));
+    if !at.contains(&sent.len()) {
+        return Err(lane_mismatch(model, destination, lane, &expected, sent, farthest));
     }
     Ok(())
+}
+
+/// How far what was sent from `at` on can be what `group` wants: all that must be, and of what may lack an end and a
+/// beginning of the same audience together.
+fn ends(group: &[&Expected], sent: &[Sent], at: usize) -> Vec<usize> {
+    let (may, must): (Vec<&Expected>, Vec<&Expected>) =
+        group.iter().copied().partition(|expected| expected.may_lack);
+    let fits = |count: &usize| {
+        let (mut may, mut must, mut taken) = (may.clone(), must.clone(), BTreeMap::<&str, usize>::new());
+        for (effective, what, _) in &sent[at..at + count] {
+            let is = |expected: &&Expected| (expected.effective, &expected.what) == (*effective, what);
+            if let Some(found) = must.iter().position(is) {
+                must.swap_remove(found);
+            } else if let Some(found) = may.iter().position(is) {
+                may.swap_remove(found);
+                *taken.entry(what.trim_start_matches(['+', '-'])).or_default() += 1;
+            } else {
+                return false;
+            }
+        }
+        must.is_empty() && taken.values().all(|count| count % 2 == 0)
+    };
+    (must.len()..=group.len().min(sent.len() - at)).filter(fits).map(|count| at + count).collect()
 }
 
 fn lane_mismatch(

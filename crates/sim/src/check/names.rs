@@ -4,7 +4,7 @@ use super::{Mismatch, agree};
 use onefold_log::Entry;
 use onefold_log::record::Record;
 use onefold_types::Identifier;
-use onefold_types::effect::{Cause, Effect};
+use onefold_types::effect::{Cause, Change, Effect};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A profile's identifiers, strongest first, and its profile id.
@@ -32,7 +32,11 @@ pub(super) fn named(
             // A timer that fired before the record knows nothing of it; and before a record makes others of people, they
             // are told what new definitions made of them.
             (Some(was), _) if matches!(effect.cause, Cause::Time | Cause::Definition) && is == *was => {}
-            (_, Some(will)) => agree!(*will, is, "whom this names, a profile that is there: {effect:?}"),
+            // What was told before the record ends under the name of before: which exits do, the keys' check says.
+            (Some(was), Some(_)) if matches!(effect.change, Change::Exited { .. }) && is_same(was, &is) => {}
+            (_, Some(will)) => {
+                agree!(*will, is, "whom this names, a profile that is there, and was {was:?}: {effect:?}")
+            }
             (Some(was), None) if is_several(entry) => gone_within(was, &is, effect)?,
             // Whoever is gone is named as they were; in which order, new rules may have changed.
             (Some(was), None) => {
@@ -43,6 +47,11 @@ pub(super) fn named(
         }
     }
     Ok(())
+}
+
+/// The same one; new rules may have changed the order of identifiers.
+fn is_same(a: &Named, b: &Named) -> bool {
+    a.profile_id == b.profile_id && set(&a.ids) == set(&b.ids)
 }
 
 fn set(ids: &[Identifier]) -> BTreeSet<&Identifier> {

@@ -2,7 +2,7 @@
 
 use super::{START, World};
 use crate::dump;
-use onefold_fold::{Step, Worker};
+use onefold_fold::{Error, Step, Worker};
 
 /// Per cent of failed appends to files after which the process lives on, its log poisoned.
 const FOLDS_ON_AFTER_POISON: u32 = 50;
@@ -25,6 +25,12 @@ impl World {
                 let status = self.worker().handle().status();
                 self.tell(|| format!("folded to {} at {}", status.position, status.engine_time.0 - START));
                 step == Step::Worked
+            }
+            // What its thread does about one: the batch is run again.
+            Err(Error::Store(onefold_store::Error::Conflict)) => {
+                self.tell(|| "the batch was crossed".to_owned());
+                self.count("batches crossed");
+                true
             }
             Err(error) => {
                 self.tell(|| format!("the worker failed: {error:?}"));

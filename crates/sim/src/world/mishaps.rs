@@ -2,7 +2,7 @@
 
 use super::World;
 use super::homes::LogHome;
-use crate::faults::{FAIL, LIE, Wound};
+use crate::faults::{CROSS, FAIL, LIE, Wound};
 use std::sync::atomic::Ordering;
 
 impl World {
@@ -11,7 +11,7 @@ impl World {
         match self.dice.below(100) {
             0..8 => self.crash(),
             8..14 => {
-                self.commit.store(if self.dice.chance(50) { FAIL } else { LIE }, Ordering::SeqCst);
+                self.commit.store(*self.dice.pick(&[FAIL, LIE, CROSS]), Ordering::SeqCst);
             }
             14..24 => drop(self.worker().sync()),
             24..34 => {

@@ -41,6 +41,7 @@ const fn may(name: &'static str, shape: Shape) -> Field {
 const DOCUMENT: &[Field] = &[
     must("version", U32),
     must("workspace", Shape::Text),
+    RENAMED,
     may("timezone", Shape::Text),
     may("sources", Shape::Groups(SOURCE)),
     may("identity", Shape::Group(IDENTITY)),

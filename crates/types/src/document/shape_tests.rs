@@ -18,7 +18,7 @@ fn full() -> Value {
         object
     };
     json!({
-        "version": 1, "workspace": "acme", "timezone": "UTC",
+        "version": 1, "workspace": "acme", "renamed_from": "old", "timezone": "UTC",
         "sources": [with(json!({ "key": "web", "kind": "browser", "write_key": ["wk"], "personalize": ["a"],
             "origins": ["*"], "rate_limit": 5 }))],
         "identity": { "preset": "b2b", "blocked": ["x"], "hub_threshold": 3, "size_cap": 9, "retro_window": "30d",

@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 pub(super) async fn run(profiles: &Profiles<'_>, id: &str, as_json: bool) -> Result<(), Failed> {
     if as_json {
         let mut whole = Map::new();
-        for part in ["metadata", "external_ids", "audiences", "traits?verbose=true", "links"] {
+        whole.insert("metadata".to_owned(), profiles.part(id, "metadata").await?);
+        for part in ["external_ids", "audiences", "traits?verbose=true", "links"] {
             let name = part.split('?').next().unwrap_or(part);
-            whole.insert(name.to_owned(), profiles.part(id, part).await?);
+            whole.insert(name.to_owned(), profiles.list(id, part, u64::MAX).await?);
         }
         say!("{:#}", Value::Object(whole));
         return Ok(());
@@ -42,7 +43,7 @@ fn section(title: &str, rows: impl Iterator<Item = Vec<String>>, list: &Value) {
     }
     put!("{title}\n{}", table(&rows));
     if list["cursor"]["has_more"] == true {
-        say!("  and more: the profile API lists them all");
+        say!("  and more: --json has them all");
     }
 }
 
